@@ -1,0 +1,38 @@
+"""Backdoor auditor: the names a plugin author imports. Importing this package imports no torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from auditor.findings import Curve, Matrix, Measurement, Picture, Statistic, Trigger
+from auditor.settings import Setting
+
+if TYPE_CHECKING:
+    from auditor.classifier import Classifier
+    from auditor.context import Context
+    from auditor.detector import Detector, Need
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "Context",
+    "Curve",
+    "Detector",
+    "Matrix",
+    "Measurement",
+    "Need",
+    "Picture",
+    "Setting",
+    "Statistic",
+    "Trigger",
+]
+
+_LAZY = {"Classifier": "classifier", "Context": "context", "Detector": "detector", "Need": "detector"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"auditor.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'auditor' has no attribute '{name}'")

@@ -1,0 +1,65 @@
+"""Pure statistics: order statistics, MAD anomaly index, p-values, family-wise correction. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Values = Sequence[float] | npt.NDArray[np.floating]
+
+MAD_TO_SIGMA = 1.4826
+"""MAD × this = standard deviation of a normal distribution"""
+
+
+def anomaly_index(values: Values) -> npt.NDArray[np.float64]:
+    """Distance from the median in robust standard deviations, signed; (K,) → (K,).
+
+    (v − median) / (1.4826·MAD) as in Neural Cleanse (Wang et al. 2019, Section IV-B). A MAD of zero yields NaN
+    throughout: with no spread there is no scale, and pretending otherwise raises false alarms.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    deviation = v - np.median(v)
+    mad = float(np.median(np.abs(deviation)))
+    return deviation / (MAD_TO_SIGMA * mad) if mad > 0 else np.full_like(v, np.nan)
+
+
+def leading_gap(values: Values, most: int = 3) -> tuple[float, tuple[int, ...]]:
+    """The largest step down among the top of the ranking, and the classes above it.
+
+    A backdoor lifts its target classes away from all others; a weak or odd clean model lifts several classes
+    gradually. So the step between neighbours in the ranking is compared instead of the distance to the median. It is
+    read after the first, second … ``most``-th class, so that two or three targets are seen too, but never past half
+    of the classes. A step after the m-th class is divided by m: the more leaders a step is allowed to have, the more
+    chances a clean model gets to show one.
+
+    Returns (gap ≥ 0, leading classes in falling order); (0.0, ()) for fewer than two values.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    if len(v) < 2 or not np.isfinite(v).all():
+        return 0.0, ()
+    order = np.argsort(-v, kind="stable")
+    ranked = v[order]
+    reach = max(1, min(most, len(v) // 2))
+    steps = (ranked[:reach] - ranked[1 : reach + 1]) / np.arange(1, reach + 1)
+    best = int(np.argmax(steps))
+    return float(steps[best]), tuple(int(c) for c in order[: best + 1])
+
+
+def holm(p_values: Values) -> npt.NDArray[np.float64]:
+    """Holm's step-down correction: family-wise p-values, (M,) → (M,), whatever their dependence."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    factors = len(p) - np.arange(len(p))
+    corrected = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
+    out = np.empty_like(p)
+    out[order] = corrected
+    return out
+
+
+def standard_error(rate: float, count: int) -> float:
+    """Standard error of a share of ``count`` images (Agresti-Coull, so never zero)."""
+    n = count + 4
+    p = (rate * count + 2) / n
+    return float(np.sqrt(p * (1 - p) / n))
