@@ -1,0 +1,215 @@
+"""A loaded network as every detector sees it: images in [0, 1] → logits.
+
+Normalisation, value range, layout and fixed batch sizes live inside, so that no detector ever meets them.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from auditor.errors import ConfigError, ModelMismatchError
+from auditor.findings import FileFacts
+
+Outputs = Literal["logits", "probabilities", "sigmoids"]
+
+PRESETS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "none": ((), ()),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "mnist": ((0.1307,), (0.3081,)),
+    "gtsrb": ((0.3403, 0.3121, 0.3214), (0.2724, 0.2608, 0.2669)),
+}
+"""usual channel means and standard deviations of [0, 1] images, by data set"""
+
+VALUE_RANGES = {"0..1": (1.0, 0.0), "0..255": (255.0, 0.0), "-1..1": (2.0, -1.0)}
+"""scale and shift from [0, 1] to what the network was trained on"""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What the network expects of an image that arrives as (C, H, W) in [0, 1]."""
+
+    mean: tuple[float, ...] = ()
+    """per channel, in units of ``value_range``; empty = 0"""
+    std: tuple[float, ...] = ()
+    """per channel; empty = 1"""
+    value_range: str = "0..1"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+
+    def affine(self, channels: int) -> tuple[Tensor, Tensor]:
+        """Scale and shift (1, C, 1, 1) that turn [0, 1] pixels into network input."""
+        scale, shift = VALUE_RANGES[self.value_range]
+        mean, std = _per_channel(self.mean, channels, 0.0), _per_channel(self.std, channels, 1.0)
+        if (std <= 0).any():
+            raise ConfigError(f"expected standard deviations above 0, got {self.std}")
+        return scale / std, (shift - mean) / std
+
+
+def _per_channel(values: tuple[float, ...], channels: int, default: float) -> Tensor:
+    if values and len(values) not in (1, channels):
+        raise ConfigError(
+            f"expected {channels} value(s) of mean and std (the model has {channels} channel(s)), got {len(values)}"
+        )
+    filled = values if values else (default,)
+    return torch.tensor(filled * (channels if len(filled) == 1 else 1), dtype=torch.float32).view(1, -1, 1, 1)
+
+
+class Classifier:
+    """A frozen classifier. ``(N, C, H, W)`` float32 in [0, 1] → ``(N, K)`` logits.
+
+    It owns a copy of the network: evaluation mode, parameters without gradients, batch norm folded into the
+    convolutions where the graph allows, channels-last. It counts what passes through it.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        input_shape: tuple[int, int, int],
+        facts: FileFacts,
+        preprocess: Preprocess | None = None,
+        device: str = "cpu",
+        labels: tuple[str, ...] = (),
+        fixed_batch: int | None = None,
+    ) -> None:
+        self.input_shape = input_shape
+        self.facts = facts
+        self.preprocess = preprocess or Preprocess()
+        self.device = torch.device(device)
+        self.labels = labels
+        self.fixed_batch = fixed_batch
+        self.outputs: Outputs = "logits"
+        self.gradient_images = 0
+        self.forward_images = 0
+        scale, shift = self.preprocess.affine(input_shape[0])
+        self._identity = bool((scale == 1).all() and (shift == 0).all())
+        self._scale, self._shift = scale.to(self.device), shift.to(self.device)
+        self._module = self._own_copy(module)
+        self.num_classes = int(self._probe().shape[1])
+
+    @property
+    def passes(self) -> int:
+        """Image passes so far: one image forward and backward is one, a forward alone one half."""
+        return self.gradient_images + self.forward_images // 2
+
+    @property
+    def batch_images(self) -> int:
+        """How many images are worth sending at once: large enough to be fast, small enough for memory."""
+        c, h, w = self.input_shape
+        return max(8, min(512, 256 * (3 * 32 * 32) // (c * h * w)))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] → (N, K); differentiable with respect to the images."""
+        if torch.is_grad_enabled() and images.requires_grad:
+            self.gradient_images += len(images)
+        else:
+            self.forward_images += len(images)
+        raw = self._raw(images)
+        if self.outputs == "probabilities":
+            return raw.clamp_min(1e-30).log()
+        if self.outputs == "sigmoids":
+            return torch.logit(raw, eps=1e-7)
+        return raw
+
+    __call__ = logits
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, K) softmax probabilities, any N, no gradients."""
+        if not len(images):
+            return torch.zeros(0, self.num_classes)
+        return torch.cat([self.logits(b.to(self.device)).softmax(1).cpu() for b in self.batches(images)])
+
+    def predict(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) → (N,) class numbers, any N."""
+        return self.probabilities(images).argmax(1)
+
+    def batches(self, images: Tensor) -> Iterator[Tensor]:
+        """``images`` in pieces of a good size."""
+        yield from images.split(2 * self.batch_images)
+
+    def _raw(self, images: Tensor) -> Tensor:
+        x = images if self._identity else torch.addcmul(self._shift, images, self._scale)
+        if self.preprocess.layout == "nhwc":
+            x = x.permute(0, 2, 3, 1)
+        if self.fixed_batch is None or len(x) == self.fixed_batch:
+            return _flat(self._module(x))
+        return self._in_fixed_batches(x, self.fixed_batch)
+
+    def _in_fixed_batches(self, x: Tensor, size: int) -> Tensor:
+        """Graphs with a literal batch: pad the last piece, drop the padding's answers."""
+        pieces = []
+        for piece in x.split(size):
+            missing = size - len(piece)
+            padded = torch.cat([piece, piece[-1:].expand(missing, *piece.shape[1:])]) if missing else piece
+            pieces.append(_flat(self._module(padded))[: len(piece)])
+        return torch.cat(pieces)
+
+    def _own_copy(self, module: nn.Module) -> nn.Module:
+        owned = copy.deepcopy(module).eval().float()
+        for tensor in (*owned.parameters(), *owned.buffers()):
+            tensor.requires_grad_(False)
+        owned = owned.to(self.device)
+        folded = self._folded(owned)
+        return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def _folded(self, module: nn.Module) -> nn.Module:
+        """Batch norm folded into convolutions; the module itself where that fails or changes the answers."""
+        from torch.fx.experimental.optimization import fuse
+
+        if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+            return module
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                folded = fuse(module)
+            generator = torch.Generator().manual_seed(0)
+            x = torch.rand(self.fixed_batch or 2, *self.input_shape, generator=generator).to(self.device)
+            if self.preprocess.layout == "nhwc":
+                x = x.permute(0, 2, 3, 1)
+            with torch.no_grad():
+                before, after = module(x), folded(x)
+            if torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
+                return folded
+        except Exception:  # tracing user code can fail in any way; folding only saves time
+            pass
+        return module
+
+    def _probe(self) -> Tensor:
+        """Logits of one grey image; says in one sentence when the network does not take the declared size."""
+        c, h, w = self.input_shape
+        try:
+            with torch.no_grad():
+                out = self._raw(torch.full((1, c, h, w), 0.5, device=self.device))
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+            raise ModelMismatchError(
+                f"expected '{self.facts.name}' to accept images of {c}×{h}×{w}, got: {_first_line(error)}; "
+                "state what it takes with --input-size, --layout or --preprocess"
+            ) from error
+        if out.ndim != 2 or out.shape[0] != 1:
+            raise ModelMismatchError(
+                f"expected '{self.facts.name}' to give one row of class scores an image, got an output of shape "
+                f"{tuple(out.shape)}; only image classifiers can be audited"
+            )
+        return out
+
+
+def _flat(out: Any) -> Tensor:
+    if not isinstance(out, Tensor):
+        kind = type(out).__name__
+        raise ModelMismatchError(
+            f"expected the network to return one tensor of class scores, got {kind}; only image classifiers can be "
+            "audited"
+        )
+    return out.flatten(1) if out.ndim == 4 and out.shape[2:] == (1, 1) else out
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,75 @@
+"""What a detector receives: models, images, its own generator, and a way to report progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from auditor.classifier import Classifier
+from auditor.errors import OutOfBudget
+from auditor.findings import ImageFacts
+
+T = TypeVar("T")
+
+Progress = Callable[[str, int, int], None]
+"""called with (label, done, total)"""
+
+
+def _silent(label: str, done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+@dataclass(frozen=True)
+class SearchImages:
+    """Images that the searches run on, and others that their results are tested on."""
+
+    search: Tensor
+    """(N, C, H, W) in [0, 1]"""
+    search_classes: Tensor
+    """(N,) the suspect's own answers"""
+    held_out: Tensor
+    """(M, C, H, W), never optimised on"""
+    held_out_classes: Tensor
+    """(M,)"""
+    facts: ImageFacts
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a detector may use."""
+
+    model: Classifier
+    images: SearchImages
+    rng: torch.Generator
+    """seeded from (root seed, detector name); CPU"""
+    reference: Classifier | None = None
+    candidates: tuple[int, ...] = ()
+    """classes that earlier detectors singled out, most conspicuous first"""
+    deadline: float | None = None
+    """monotonic seconds"""
+    progress: Progress = field(default=_silent)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.model.num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the suspect lives."""
+        return self.model.device
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Iterate with progress; raises `OutOfBudget` before an item when the time is up."""
+        count = total if total is not None else len(items) if hasattr(items, "__len__") else 0
+        for done, item in enumerate(items):
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise OutOfBudget(label)
+            self.progress(label, done, count)
+            yield item
+        self.progress(label, count, count)

@@ -1,0 +1,52 @@
+"""What loading hands to the rest: a frozen torch module and what its file says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+Layout = Literal["nchw", "nhwc"]
+Format = Literal["onnx", "state_dict", "safetensors"]
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network read from a file, ready to run and to differentiate, none of the file executed."""
+
+    module: nn.Module
+    """Eval mode, float32, CPU, parameters frozen; normalised (N, C, H, W) or (N, H, W, C) to (N, K)."""
+
+    input_shape: tuple[int, int, int] | None
+    """(C, H, W) when the file says, whatever the layout; ``None`` when a dimension is unknown."""
+
+    layout: Layout
+    """Order of the axes the module expects."""
+
+    num_classes: int | None
+    """K, when the file says."""
+
+    fixed_batch: int | None
+    """The one batch size the module can run at; ``None`` when it runs at any."""
+
+    labels: tuple[str, ...] | None
+    """Class names found in the file. Hostile text: escape before showing."""
+
+    format: Format
+    """How the file was stored."""
+
+    architecture: str | None
+    """The name of the architecture, such as ``torchvision:resnet18``, when it was recognised or given."""
+
+    sha256: str
+    """Of the model file, in hexadecimal."""
+
+    file_name: str
+    """The last part of the path. Hostile text: escape before showing."""
+
+    notes: tuple[str, ...] = ()
+    """Odd things about the file that deserve a warning, already escaped."""
+
+    onnx_model: Any = field(default=None, repr=False, compare=False)
+    """The ONNX model it came from, kept so that a reference can reuse its graph; private to loading."""

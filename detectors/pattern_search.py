@@ -1,0 +1,139 @@
+"""Search for small patterns that make a classifier answer one class: the engine behind `iscp`.
+
+"What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3 and
+Algorithm 1. Every search (one target class on one canvas) is a *job*; all jobs of a chunk share one forward and one
+backward pass, and the gradients of mask and canvas are formed by hand from the gradient of the mixed image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from auditor import Classifier
+
+Track = Callable[[Iterable[int], str], Iterator[int]]
+
+
+@dataclass
+class Jobs:
+    """A batch of searches: J jobs."""
+
+    targets: Tensor
+    """(J,) target class of each"""
+    canvases: Tensor
+    """(J, C, H, W) in [0, 1]"""
+    learned: bool
+    """whether the canvas is optimised too (Eq. 4)"""
+    sources: Tensor | None = None
+    """(J,) the only class whose images are mixed in; None = every class but the target"""
+    masks: Tensor | None = None
+    """(J, H, W) in [0, 1], once searched"""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """The constants of Algorithm 1."""
+
+    steps: int
+    batch: int
+    mask_step: float
+    canvas_step: float
+    alpha: float
+    beta: float
+
+
+def eligible(classes: Tensor, target: int, source: int | None = None) -> Tensor:
+    """Indices of the images a pattern for ``target`` is mixed into: not of the target (or: of the source)."""
+    chosen = classes == source if source is not None else classes != target
+    return chosen.nonzero().flatten()
+
+
+def search(
+    model: Classifier, images: Tensor, classes: Tensor, jobs: Jobs, plan: SearchPlan, rng: torch.Generator, track: Track
+) -> Jobs:
+    """Algorithm 1 for all jobs at once; returns them with ``masks`` (and learned ``canvases``) filled.
+
+    ``images`` (N, C, H, W) with the suspect's ``classes`` (N,). Cost: J · steps · batch image passes. Each step draws
+    its minibatch at random instead of sweeping epochs, so that the cost does not depend on N.
+    """
+    device = model.device
+    images = images.to(device)
+    height, width = images.shape[-2:]
+    masks = torch.full((len(jobs.targets), height, width), 0.5, device=device)  # line 1
+    canvases = jobs.canvases.to(device).clone()
+    targets = jobs.targets.to(device)
+    pools = _pools(classes, jobs)
+    chunk = max(1, model.batch_images // plan.batch)
+    for _ in track(range(plan.steps), "searching patterns"):
+        draws = torch.rand(len(pools), plan.batch, generator=rng)
+        for start in range(0, len(pools), chunk):
+            part = slice(start, start + chunk)
+            picked = torch.stack([p[(d * len(p)).long()] for p, d in zip(pools[part], draws[part], strict=True)])
+            sources = images[picked.to(device)]
+            mask, canvas = masks[part], canvases[part]
+            gradient = _mixed_gradient(model, sources, mask, canvas, targets[part])
+            difference = canvas.unsqueeze(1) - sources
+            mask_gradient = torch.einsum("jbchw,jbchw->jhw", gradient, difference) / plan.batch
+            mask_gradient += plan.alpha / (height * width)
+            if plan.beta:
+                mask_gradient += plan.beta * _total_variation_gradient(mask)
+            if jobs.learned:
+                canvas_gradient = gradient.sum(1) * mask.unsqueeze(1)
+                canvases[part] = (canvas - plan.canvas_step * canvas_gradient.sign()).clamp_(0, 1)
+            masks[part] = (mask - plan.mask_step * mask_gradient.sign()).clamp_(0, 1)  # lines 7-8
+    return Jobs(jobs.targets, canvases, jobs.learned, jobs.sources, masks)
+
+
+def _pools(classes: Tensor, jobs: Jobs) -> list[Tensor]:
+    sources = jobs.sources.tolist() if jobs.sources is not None else [None] * len(jobs.targets)
+    found: dict[tuple[int, int | None], Tensor] = {}
+    for key in zip(jobs.targets.tolist(), sources, strict=True):
+        if key not in found:
+            found[key] = eligible(classes, *key)
+    return [found[key] for key in zip(jobs.targets.tolist(), sources, strict=True)]
+
+
+def _mixed_gradient(model: Classifier, sources: Tensor, mask: Tensor, canvas: Tensor, targets: Tensor) -> Tensor:
+    """∂(−log f_y)/∂x of the mixed images x = m·canvas + (1 − m)·x_n (Eqs. 1, 2); (j, b, C, H, W)."""
+    mixed = torch.lerp(sources, canvas.unsqueeze(1), mask[:, None, None])
+    flat = mixed.flatten(0, 1).requires_grad_(True)
+    wanted = targets.repeat_interleave(sources.shape[1])
+    loss = F.cross_entropy(model.logits(flat), wanted, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, flat)
+    return gradient.view_as(mixed)
+
+
+def _total_variation_gradient(mask: Tensor) -> Tensor:
+    """Gradient of ‖∇m‖₂ (Eq. 3), finite differences; (j, H, W)."""
+    with torch.enable_grad():
+        m = mask.detach().requires_grad_(True)
+        dy, dx = m.diff(dim=1), m.diff(dim=2)
+        norms = (dy.square().sum((1, 2)) + dx.square().sum((1, 2)) + 1e-12).sqrt()
+        (gradient,) = torch.autograd.grad(norms.sum(), m)
+    return gradient
+
+
+def cut(masks: Tensor, size: float) -> Tensor:
+    """The γ of Algorithm 1, chosen by pattern size: the ``size`` share of pixels with the largest mask becomes 1.
+
+    (J, H, W) → (J, H, W) of 0 and 1, with at least one pixel.
+    """
+    flat = masks.flatten(1)
+    count = max(1, round(size * flat.shape[1]))
+    out = torch.zeros_like(flat)
+    out.scatter_(1, flat.topk(count, dim=1).indices, 1.0)
+    return out.view_as(masks)
+
+
+@torch.no_grad()
+def answers(model: Classifier, images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
+    """The model's answers to ``images`` (N, C, H, W) with one pattern put on; (N,) class numbers, on the CPU."""
+    mask, pattern = mask.to(model.device), pattern.to(model.device)
+    return torch.cat(
+        [model.logits(torch.lerp(b.to(model.device), pattern, mask)).argmax(1).cpu() for b in model.batches(images)]
+    )
