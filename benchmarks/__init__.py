@@ -1,0 +1,1 @@
+"""Measuring the auditor: a zoo of clean and backdoored models, and the programs that scan it."""

@@ -1,0 +1,139 @@
+"""Train one small image classifier, clean or on poisoned data, and measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.attacks import Attack
+from benchmarks.data import Dataset
+
+#: Training images kept back to decide when a deliberately weak model is good enough.
+VALIDATION_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and on what a model is trained.
+
+    ``images`` caps the training images (None: all), ``augment`` shifts by up to two pixels (``shift``) and
+    may mirror too (``mirror``). ``schedule`` is one cycle up to ``lr`` or the constant ``lr``. With
+    ``stop_at``, training ends as soon as the accuracy on held-back training images reaches it: a weakly
+    trained model.
+    """
+
+    epochs: float = 3
+    images: int | None = None
+    batch: int = 128
+    lr: float = 3e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    augment: Literal["none", "shift", "mirror"] = "none"
+    stop_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a network expects: (image in [0, 1] - mean) / std, one value a channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return (images - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+
+
+def train(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    preprocess: Preprocess | None,
+    generator: torch.Generator,
+) -> None:
+    """Fit ``network`` in place to images (N, C, H, W) uint8 and labels (N,) with Adam; leaves it in eval
+    mode.
+    """
+    network.to(memory_format=torch.channels_last)
+    order = torch.randperm(len(images), generator=generator)
+    held_back, order = order[:VALIDATION_IMAGES], order[VALIDATION_IMAGES:] if recipe.stop_at else order
+    steps = max(1, round(recipe.epochs * len(order) / recipe.batch))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=1e-4, fused=True)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1)
+    if recipe.schedule == "constant":
+        cycle = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)  # type: ignore[assignment]
+    network.train()
+    queue = order[:0]
+    for step in range(steps):
+        if len(queue) < recipe.batch:
+            queue = order[torch.randperm(len(order), generator=generator)]
+        chosen, queue = queue[: recipe.batch], queue[recipe.batch :]
+        batch = _prepare(_augment(images[chosen], recipe.augment, generator), preprocess)
+        loss = functional.cross_entropy(network(batch), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        cycle.step()
+        if recipe.stop_at and step % 5 == 4:
+            reached = accuracy(network, images[held_back], labels[held_back], preprocess)
+            network.train()
+            if reached >= recipe.stop_at:
+                break
+    network.eval()
+
+
+def _augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+    """Shift every image by its own -2..2 pixels, edges repeated; for "mirror" flip half of them too. uint8 to
+    uint8.
+    """
+    if kind == "none":
+        return images
+    count, _, height, width = images.shape
+    padded = functional.pad(images.float(), (2, 2, 2, 2), mode="replicate").to(torch.uint8)
+    rows = torch.randint(0, 5, (count, 1), generator=generator) + torch.arange(height)
+    columns = torch.randint(0, 5, (count, 1), generator=generator) + torch.arange(width)
+    if kind == "mirror":
+        flipped = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(flipped, columns.flip(1), columns)
+    which = torch.arange(count)[:, None, None]
+    shifted = padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]
+    return shifted.permute(0, 3, 1, 2)
+
+
+def _prepare(images: Tensor, preprocess: Preprocess | None) -> Tensor:
+    scaled = images.float() / 255 if images.dtype == torch.uint8 else images
+    prepared = preprocess(scaled) if preprocess else scaled
+    return prepared.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor, preprocess: Preprocess | None) -> Tensor:
+    """Predicted classes (N,) for images uint8, or float in [0, 1]; puts the network in eval mode."""
+    network.eval()
+    answers = [network(_prepare(part, preprocess)).argmax(1) for part in images.split(500)]
+    return torch.cat(answers)
+
+
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor, preprocess: Preprocess | None) -> float:
+    """Share of images (N, C, H, W) that get their label (N,)."""
+    return (predict(network, images, preprocess) == labels).float().mean().item()
+
+
+def attack_success(
+    network: nn.Module, dataset: Dataset, attack: Attack, preprocess: Preprocess | None
+) -> tuple[float, float | None]:
+    """How often triggered test images get the attacker's answer: among victims, and among all other classes.
+
+    The second figure is for source-specific attacks, where it says how specific the backdoor turned out; it
+    is None when the attack leaves no class but its target out. Test images of the target class count in
+    neither.
+    """
+    wanted = attack.relabel(dataset.y_test, dataset.num_classes)
+    triggered = attack.apply(dataset.x_test.float() / 255)
+    hit = (predict(network, triggered, preprocess) == wanted).float()
+    victims = attack.victims(dataset.y_test)
+    others = ~victims & (wanted != dataset.y_test)
+    return hit[victims].mean().item(), hit[others].mean().item() if others.any() else None
