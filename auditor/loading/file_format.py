@@ -34,10 +34,14 @@ def check_is_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
     if not path.exists():
         raise ModelFileError(f"expected a model file, got no file {name}; check the path")
     if not path.is_file():
-        raise ModelFileError(f"expected a model file, got {name}, which is not a regular file; name the file itself")
+        raise ModelFileError(
+            f"expected a model file, got {name}, which is not a regular file; name the file itself"
+        )
     size = path.stat().st_size
     if size == 0:
-        raise ModelFileError(f"expected a model file, got {name}, which is empty; export or download it again")
+        raise ModelFileError(
+            f"expected a model file, got {name}, which is empty; export or download it again"
+        )
     if size > limits.file_bytes:
         raise ModelFileError(
             f"expected a model file of at most {limits.file_bytes:,} bytes, got {name} with {size:,} bytes; "
@@ -71,7 +75,12 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _is_pickle(head: bytes) -> bool:
     """Protocols 2 to 5 begin with PROTO; protocol 0 and 1 dumps of a dict, a list or an object with text opcodes."""
-    return (head[:1] == b"\x80" and head[1:2] in b"\x01\x02\x03\x04\x05") or head[:2] in (b"(d", b"(l", b"}q", b"cc")
+    return (head[:1] == b"\x80" and head[1:2] in b"\x01\x02\x03\x04\x05") or head[:2] in (
+        b"(d",
+        b"(l",
+        b"}q",
+        b"cc",
+    )
 
 
 def _zip_kind(path: Path) -> Kind:

@@ -64,7 +64,9 @@ def _bytes_as_float32(tensor: onnx.TensorProto) -> int:
     size = 4
     for dim in tensor.dims:
         if dim < 0:
-            raise ModelFileError("expected constants of non-negative size, got a negative dimension; export again")
+            raise ModelFileError(
+                "expected constants of non-negative size, got a negative dimension; export again"
+            )
         size *= dim
     return size
 
@@ -139,7 +141,9 @@ def _read_slice(file: Path, entries: dict[str, str], tensor: onnx.TensorProto) -
         offset = int(entries.get("offset", "0") or 0)
         length = int(entries.get("length", "") or size - offset)
     except ValueError as error:
-        raise ModelFileError(f"expected offsets in {name} to be numbers, got text; export the model again") from error
+        raise ModelFileError(
+            f"expected offsets in {name} to be numbers, got text; export the model again"
+        ) from error
     if offset < 0 or length < 0 or offset + length > size:
         raise ModelFileError(
             f"expected weights within the {size:,} bytes of {name}, got offset {offset:,} and length {length:,}; "

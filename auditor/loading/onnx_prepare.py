@@ -155,5 +155,7 @@ def _check_names(graph: onnx.GraphProto) -> None:
                 )
         for name in node.output:
             if name and name in known:
-                raise ModelFileError(f"expected each value to be computed once, got {quoted(name)} twice; export again")
+                raise ModelFileError(
+                    f"expected each value to be computed once, got {quoted(name)} twice; export again"
+                )
             known.add(name)

@@ -1,0 +1,32 @@
+"""Model files to torch modules, executing nothing that a file contains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from auditor.loading.file_format import check_is_file, detect
+from auditor.loading.network import LoadedNetwork
+
+__all__ = ["LoadedNetwork", "load_network"]
+
+
+def load_network(
+    path: Path, *, arch: str | None = None, template: LoadedNetwork | None = None
+) -> LoadedNetwork:
+    """Load an image classifier from an ONNX file, a PyTorch state dict or a safetensors file.
+
+    The kind of file is told by its content. ``arch`` names the architecture of a state dict, as
+    ``torchvision:resnet18`` or ``package.module:factory``; without it the architecture is recognised among
+    torchvision's, or else, when the weights fit the ONNX graph of ``template``, that graph is used.
+
+    Raises ModelFileError or one of its subclasses, each saying what was expected, what was got and what to do.
+    """
+    check_is_file(path)
+    kind = detect(path)
+    if kind == "onnx":
+        from auditor.loading.onnx_network import load_onnx
+
+        return load_onnx(path)
+    from auditor.loading.pytorch import load_state_dict
+
+    return load_state_dict(path, kind, arch=arch, template=template)

@@ -1,0 +1,56 @@
+"""Cast and CastLike. Every float type becomes float32, the one precision the audit computes in."""
+
+from __future__ import annotations
+
+import torch
+from onnx import TensorProto
+from onnx2torch.onnx_graph import OnnxGraph
+from onnx2torch.onnx_node import OnnxNode
+from onnx2torch.utils.common import OperationConverterResult
+from torch import Tensor, nn
+
+from auditor.loading.onnx_converters.registration import converter, result
+
+TORCH_TYPE: dict[int, torch.dtype] = {
+    TensorProto.FLOAT: torch.float32,
+    TensorProto.FLOAT16: torch.float32,
+    TensorProto.BFLOAT16: torch.float32,
+    TensorProto.DOUBLE: torch.float32,
+    TensorProto.UINT8: torch.uint8,
+    TensorProto.INT8: torch.int8,
+    TensorProto.INT16: torch.int16,
+    TensorProto.INT32: torch.int32,
+    TensorProto.INT64: torch.int64,
+    TensorProto.BOOL: torch.bool,
+}
+
+
+class Cast(nn.Module):
+    """Convert to another element type; the gradient passes between float types only."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+
+class CastLike(nn.Module):
+    """Convert to the element type of another tensor."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.to(like.dtype)
+
+
+@converter("Cast", 6, 9, 13, 19, 21, 23, 24, 25)
+def cast(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    wanted = node.attributes["to"]
+    if wanted not in TORCH_TYPE:
+        raise NotImplementedError(f"Cast to element type {int(wanted)}")
+    return result(node, Cast(TORCH_TYPE[wanted]))
+
+
+@converter("CastLike", 15, 19, 21, 23, 24, 25)
+def cast_like(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return result(node, CastLike())

@@ -1,0 +1,305 @@
+"""Compute once what does not depend on the image, and free the batch size.
+
+A converted graph recomputes its shapes, axes and masks as small tensors at every call, and a graph exported with a
+literal batch of 1 runs at batch 1 alone. Both are settled by running the graph at two batch sizes and watching:
+
+- a value computed from constants and shapes that is the same in both runs becomes a constant;
+- an integer that grows in proportion to the batch becomes an expression of the batch size;
+- in a graph with a literal batch, a Reshape or Expand whose input grew along one axis has its literal target grow
+  along the matching one, and a constant that is concatenated to a batch is repeated for every image.
+
+Nothing is taken on trust: the caller compares the result with the file's own meaning (``onnx_verify``).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from onnx2torch.node_converters.concat import OnnxConcat
+from torch import Tensor, fx
+
+from auditor.loading.limits import DEFAULT_LIMITS
+from auditor.loading.onnx_converters import StaticArguments
+from auditor.loading.onnx_converters.shapes import Expand, Reshape, Shape, Size
+
+Probe = Callable[[int], Tensor]
+Shapes = dict[fx.Node, tuple[int, ...]]
+Values = dict[fx.Node, Any]
+
+_CONVERTED = "call_module"
+
+
+def specialise(module: fx.GraphModule, probe: Probe, batches: tuple[int, int], literal_batch: bool) -> None:
+    """Rewrite ``module`` in place for the batch sizes seen.
+
+    ``probe(n)`` gives n images; ``batches`` are two sizes to watch, equal when the graph runs at one size only.
+    With ``literal_batch`` the first is the file's own and the graph is repaired to run at the second.
+    Raises whatever the graph raises when it cannot run at a size; the module is then unchanged.
+    """
+    kept = fx.Graph()
+    kept.output(kept.graph_copy(module.graph, {}))
+    try:
+        _specialise(module, probe, batches, literal_batch)
+    except Exception:
+        module.graph = kept
+        raise
+
+
+def _specialise(module: fx.GraphModule, probe: Probe, batches: tuple[int, int], literal_batch: bool) -> None:
+    first, second = batches
+    placeholder = next(node for node in module.graph.nodes if node.op == "placeholder")
+    with module.graph.inserting_after(placeholder):
+        batch = module.graph.call_method("size", (placeholder, 0))
+    from_image = _depending(module, at_shapes=False)
+    from_anything = _depending(module, at_shapes=True)
+    before = _Watch(module, keep=lambda node: node not in from_image)
+    before.run(probe(first))
+    rewrite = _Rewrite(module, batch, batches, before.values, before.values)
+    for node in list(module.graph.nodes):
+        rewrite.fold(node, lambda argument: argument not in from_anything)
+    if first != second:
+        repair = _Repair(module, batch, first, before.shapes) if literal_batch else None
+        after = _Watch(module, keep=lambda node: node not in from_image, repair=repair)
+        after.run(probe(second))
+        rewrite.after = after.values
+    for node in list(module.graph.nodes):
+        rewrite.fold(node, lambda argument: argument not in from_image)
+    _clean(module)
+
+
+def _depending(module: fx.GraphModule, at_shapes: bool) -> set[fx.Node]:
+    """Nodes whose value depends on the image, or, with ``at_shapes``, on its shape alone as well."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            found.add(node)
+        elif any(argument in found for argument in node.all_input_nodes):
+            reads_shape = node.op == _CONVERTED and isinstance(
+                module.get_submodule(str(node.target)), (Shape, Size)
+            )
+            if at_shapes or not (reads_shape or (node.op == "call_method" and node.target == "size")):
+                found.add(node)
+    return found
+
+
+class _Watch(fx.Interpreter):
+    """Run the graph once, noting the shape of every tensor and the values that are asked for."""
+
+    def __init__(
+        self, module: fx.GraphModule, keep: Callable[[fx.Node], bool], repair: _Repair | None = None
+    ) -> None:
+        super().__init__(module)
+        self.keep, self.repair = keep, repair
+        self.shapes: Shapes = {}
+        self.values: Values = {}
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            return super().run(*args, **kwargs)
+
+    def run_node(self, n: fx.Node) -> Any:
+        if self.repair is not None:
+            self.repair(n, self.env)
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.shapes[n] = tuple(value.shape)
+        if n.op != "get_attr" and self.keep(n):
+            self.values[n] = value
+        return value
+
+
+class _Rewrite:
+    """Replace arguments that do not depend on the image."""
+
+    def __init__(
+        self, module: fx.GraphModule, batch: fx.Node, batches: tuple[int, int], before: Values, after: Values
+    ) -> None:
+        self.module, self.batch, self.batches = module, batch, batches
+        self.before, self.after = before, after
+        self.buffers: dict[fx.Node, fx.Node] = {}
+
+    def fold(self, node: fx.Node, foldable: Callable[[fx.Node], bool]) -> None:
+        if node.op != _CONVERTED:
+            return
+        module = self.module.get_submodule(str(node.target))
+        static_from = module.data_arguments if isinstance(module, StaticArguments) else len(node.args)
+        arguments = []
+        for position, argument in enumerate(node.args):
+            if isinstance(argument, fx.Node) and foldable(argument):
+                arguments.append(self._folded(node, argument, as_number=position >= static_from))
+            else:
+                arguments.append(argument)
+        keywords = {
+            name: self._folded(node, argument, as_number=isinstance(module, StaticArguments))
+            if isinstance(argument, fx.Node) and foldable(argument)
+            else argument
+            for name, argument in node.kwargs.items()
+        }
+        node.args, node.kwargs = tuple(arguments), keywords
+
+    def _folded(self, node: fx.Node, argument: fx.Node, as_number: bool) -> Any:
+        if argument.op == "get_attr":
+            value = _attribute(self.module, str(argument.target))
+            return value.tolist() if as_number and value.numel() <= 4096 else argument
+        if argument is self.batch or argument not in self.before:
+            return argument
+        before, after = self.before[argument], self.after[argument]
+        if not isinstance(before, Tensor) or before.shape != after.shape:
+            return argument
+        if torch.equal(before, after):
+            if as_number and before.numel() <= 4096:
+                return before.tolist()
+            return self._buffer(argument, before)
+        expressions = self._expressions(node, before, after) if as_number and before.numel() <= 64 else None
+        return argument if expressions is None else expressions
+
+    def _buffer(self, argument: fx.Node, value: Tensor) -> fx.Node:
+        if value.numel() > DEFAULT_LIMITS.folded_elements:
+            return argument
+        if argument not in self.buffers:
+            name = f"folded_{len(self.buffers)}"
+            self.module.register_buffer(name, value.clone())
+            with self.module.graph.inserting_after(argument):
+                self.buffers[argument] = self.module.graph.get_attr(name)
+        return self.buffers[argument]
+
+    def _expressions(self, node: fx.Node, before: Tensor, after: Tensor) -> Any:
+        """Each entry as slope · batch + offset, when whole numbers fit both runs."""
+        if before.is_floating_point() or before.dtype == torch.bool or before.dim() > 1:
+            return None
+        entries = []
+        first, second = self.batches
+        for low, high in zip(before.reshape(-1).tolist(), after.reshape(-1).tolist(), strict=True):
+            slope, rest = divmod(high - low, second - first)
+            if rest:
+                return None
+            entries.append(_line(self.module.graph, node, self.batch, slope, low - slope * first))
+        return entries if before.dim() else entries[0]
+
+
+class _Repair:
+    """Give literal targets the batch size of the run, watching how their inputs grew since the first run."""
+
+    def __init__(self, module: fx.GraphModule, batch: fx.Node, first: int, shapes: Shapes) -> None:
+        self.module, self.batch, self.first, self.shapes = module, batch, first, shapes
+
+    def __call__(self, node: fx.Node, env: dict[fx.Node, Any]) -> None:
+        if node.op != _CONVERTED:
+            return
+        module = self.module.get_submodule(str(node.target))
+        if isinstance(module, (Reshape, Expand)) and _all_ints(node.args[1]):
+            source = node.args[0]
+            if not isinstance(source, fx.Node) or source not in self.shapes:
+                return
+            axis = _grown_axis(self.shapes[source], tuple(env[source].shape))
+            target = list(self.shapes[node])
+            chosen = self._axis_in_target(module, self.shapes[source], target, axis)
+            if chosen is not None:
+                entry = self._scaled(node, env, target[chosen])
+                node.args = (source, [*target[:chosen], entry, *target[chosen + 1 :]])
+        elif isinstance(module, OnnxConcat):
+            self._repeat_constants(node, module, env)
+
+    def _axis_in_target(
+        self, module: Any, source: tuple[int, ...], target: list[int], axis: int | None
+    ) -> int | None:
+        if isinstance(module, Expand):
+            if axis is not None:
+                return axis + len(target) - len(source)
+            widened = (
+                bool(target) and target[0] == self.first > 1 and (len(source) < len(target) or source[0] == 1)
+            )
+            return 0 if widened else None
+        if axis is None:
+            return None
+        ahead = math.prod(source[:axis])
+        fitting = [
+            position
+            for position, size in enumerate(target)
+            if math.prod(target[:position]) == ahead and size % self.first == 0
+        ]
+        same = [position for position in fitting if position == axis]
+        return next(iter(same or fitting), None)
+
+    def _repeat_constants(self, node: fx.Node, module: OnnxConcat, env: dict[fx.Node, Any]) -> None:
+        grown: int | None = None
+        for argument in node.args:
+            if isinstance(argument, fx.Node) and argument in self.shapes:
+                axis = _grown_axis(self.shapes[argument], tuple(env[argument].shape))
+                grown = axis if axis is not None else grown
+        if grown is None or grown == module.axis:
+            return
+        arguments = []
+        for argument in node.args:
+            if isinstance(argument, fx.Node) and tuple(env[argument].shape) == self.shapes.get(argument):
+                argument = self._repeated(node, argument, grown, env)
+            arguments.append(argument)
+        node.args = tuple(arguments)
+
+    def _repeated(self, node: fx.Node, argument: fx.Node, axis: int, env: dict[fx.Node, Any]) -> fx.Node:
+        value = env[argument]
+        one = value.narrow(axis, 0, 1)
+        if value.shape[axis] != self.first or not torch.equal(value, one.expand_as(value)):
+            return argument
+        with self.module.graph.inserting_before(node):
+            repeated = self.module.graph.call_function(repeat_along, (argument, axis, self.batch))
+        env[repeated] = repeat_along(value, axis, env[self.batch])
+        return repeated
+
+    def _scaled(self, node: fx.Node, env: dict[fx.Node, Any], size: int) -> Any:
+        if size == self.first:
+            return self.batch
+        with self.module.graph.inserting_before(node):
+            product = self.module.graph.call_function(operator.mul, (self.batch, size // self.first))
+        env[product] = env[self.batch] * (size // self.first)
+        return product
+
+
+def repeat_along(x: Tensor, axis: int, length: int) -> Tensor:
+    """The first entry along ``axis``, ``length`` times, without copying."""
+    return x.narrow(axis, 0, 1).expand(*x.shape[:axis], length, *x.shape[axis + 1 :])
+
+
+def _all_ints(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(entry, int) for entry in value)
+
+
+def _grown_axis(before: tuple[int, ...], after: tuple[int, ...]) -> int | None:
+    """The one axis along which a tensor grew with the batch; ``None`` when it did not grow."""
+    changed = [axis for axis, (low, high) in enumerate(zip(before, after, strict=True)) if low != high]
+    return changed[0] if len(changed) == 1 else None
+
+
+def _line(graph: fx.Graph, node: fx.Node, batch: fx.Node, slope: int, offset: int) -> Any:
+    if slope == 0:
+        return offset
+    value: fx.Node = batch
+    with graph.inserting_before(node):
+        if slope != 1:
+            value = graph.call_function(operator.mul, (batch, slope))
+        if offset:
+            value = graph.call_function(operator.add, (value, offset))
+    return value
+
+
+def _attribute(module: torch.nn.Module, target: str) -> Tensor:
+    owner, _, name = target.rpartition(".")
+    value: Tensor = getattr(module.get_submodule(owner), name)
+    return value
+
+
+def _clean(module: fx.GraphModule) -> None:
+    """Drop what nothing reads any more, buffers included."""
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.delete_all_unused_submodules()
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    initializers = getattr(module, "initializers", None)
+    if isinstance(initializers, torch.nn.Module):
+        for name in [name for name, _ in initializers.named_buffers() if f"initializers.{name}" not in used]:
+            delattr(initializers, name)
+    module.recompile()
