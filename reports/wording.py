@@ -1,0 +1,182 @@
+"""How the reports put an audit into words: verdicts, numbers, sentences, and text that is safe to show."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from auditor.findings import Audit, Evidence, Outcome, Trigger, Verdict
+
+VERDICT_WORDS = {
+    Verdict.NO_EVIDENCE: "No evidence of a backdoor",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+    Verdict.SUSPICIOUS: "Suspicious",
+    Verdict.BACKDOORED: "Backdoored",
+}
+
+VERDICT_MEANING = {
+    Verdict.NO_EVIDENCE: "Everything was measured and nothing stands out. That is not proof of a clean "
+    "model: see what this audit could not see.",
+    Verdict.INCONCLUSIVE: "Something that was needed could not be measured or finished, so no verdict is "
+    "given. The warnings say what.",
+    Verdict.SUSPICIOUS: "A statistic stands out among the classes, but no recovered trigger was confirmed on "
+    "held-out images.",
+    Verdict.BACKDOORED: "A statistic stands out among the classes, and a recovered trigger was confirmed on "
+    "held-out images.",
+}
+
+ASKED = {
+    "iscp": "Is there a small pattern that turns images of other classes into one class?",
+    "bias_map": "Does the suspect lean towards a class along other pixels than its reference does?",
+    "pairwise": "Is there a source class whose images turn into one target class too easily?",
+    "dominant_pattern": "Does one faint pattern over the whole image pull every image into the same class?",
+}
+
+_KEPT = frozenset("\u200c\u200d")  # joiners that scripts need, and that move nothing
+
+
+def clean(text: str, limit: int = 2000) -> str:
+    """``text`` with control, direction and surrogate characters as escapes, cut to ``limit`` characters.
+
+    What is left prints in a terminal and a page exactly as it reads: no ANSI sequence, no line break, no text
+    that runs backwards.
+    """
+    out = []
+    for character in str(text)[: limit + 1]:
+        hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        if hidden and character not in _KEPT:
+            out.append(character.encode("unicode_escape", "backslashreplace").decode("ascii"))
+        else:
+            out.append(character)
+    return "".join(out[:limit]) + ("…" if len(out) > limit else "")
+
+
+def class_name(audit: Audit, index: int, limit: int = 40) -> str:
+    """Class number, with its label where there is one; cleaned and cut."""
+    if index < len(audit.labels) and clean(audit.labels[index]).strip() not in ("", str(index)):
+        return f"{index} ({clean(audit.labels[index], limit)})"
+    return str(index)
+
+
+def class_list(audit: Audit, classes: Sequence[int], most: int = 6) -> str:
+    """Several classes in words, e.g. ``3 (cat), 5 (dog) and 12 more``."""
+    shown = ", ".join(class_name(audit, index) for index in classes[:most])
+    return f"{shown} and {len(classes) - most} more" if len(classes) > most else shown
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with ``digits`` significant digits, ``–`` where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value and abs(value) < 1e-3:
+        return f"{value:.{digits - 1}g}"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
+
+
+def probability(p: float | None) -> str:
+    """A p-value: ``0.03``, ``0.0004``, ``1``."""
+    if p is None or not math.isfinite(p):
+        return "–"
+    return "1" if p >= 0.995 else f"{p:.2g}"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage; a share below one half per cent keeps a digit."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"
+
+
+def duration(seconds: float) -> str:
+    """``0.8 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def passes(count: int) -> str:
+    """``812``, ``33.0 k``, ``1.2 M``."""
+    for size, unit in ((1_000_000, " M"), (10_000, " k")):
+        if count >= size:
+            return f"{count / (1_000_000 if unit == ' M' else 1000):.1f}{unit}"
+    return f"{count:,}"
+
+
+def setting(value: Any) -> str:
+    """A setting's value as text."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(item) for item in value) or "none"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key} = {setting(item)}" for key, item in value.items()) or "none"
+    return str(value)
+
+
+def sources(audit: Audit, classes: Sequence[int]) -> str:
+    """The classes a trigger works on, in words."""
+    return f"class {class_list(audit, classes)}" if classes else "every other class"
+
+
+def asked(outcome: Outcome) -> str:
+    """The question behind a detector."""
+    known = ASKED.get(outcome.detector)
+    if known:
+        return known
+    what = {"class": "of the classes", "pair": "of the pairs of classes", "model": "of the model"}
+    return f"How does the {outcome.statistic.name} {what[outcome.statistic.per]} look?"
+
+
+def saw(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> str:
+    """One sentence: what a detector saw and what that means."""
+    if outcome.skipped:
+        return f"It was not run: {outcome.note or 'no reason was recorded'}"
+    standing = [e for e in found if e.stands_out]
+    if standing:
+        lead = min(standing, key=lambda e: e.corrected_p)
+        who = f"Class {class_list(audit, lead.target_classes)}" if lead.target_classes else "The model"
+        return (
+            f"{who} stands out: {lead.statistic} is {number(lead.value)}, beyond the threshold of "
+            f"{number(lead.threshold)}; the chance of that on a clean model is "
+            f"{probability(lead.corrected_p)}, corrected for everything that was judged."
+        )
+    if not found:
+        return "Nothing was judged from it" + ("." if outcome.complete else ", because it did not finish.")
+    lead = min(found, key=lambda e: (e.corrected_p, e.p_value))
+    return (
+        f"Nothing stands out: {lead.statistic} is {number(lead.value)} and the threshold "
+        f"{number(lead.threshold)}; a clean model gives as much with chance {probability(lead.p_value)}."
+    )
+
+
+def trigger_sentence(audit: Audit, trigger: Trigger) -> str:
+    """One sentence: what was asked of the trigger, what it does, what that means."""
+    to = f"class {class_list(audit, audit.target_classes)}" if audit.target_classes else "one class"
+    on = f"{trigger.images} held-out images" if trigger.images else "held-out images"
+    text = (
+        f"Put on {on} of {sources(audit, trigger.source_classes)}, it turns "
+        f"{percent(trigger.success_rate)} of them into {to}; it touches {percent(trigger.size)} of the pixels"
+    )
+    if trigger.reference_success_rate is not None:
+        text += f". On the reference model it turns {percent(trigger.reference_success_rate)}"
+    return text + "."
+
+
+def of_detector(audit: Audit, outcome: Outcome) -> list[Evidence]:
+    """The evidence that the verdict drew from one detector, strongest first."""
+    found = [e for e in audit.evidence if e.detector == outcome.detector]
+    return sorted(found, key=lambda e: (e.corrected_p, e.p_value))
