@@ -82,9 +82,7 @@ class Patch:
         return row, column
 
     def _cells(self) -> tuple[Tensor, Tensor]:
-        """Which pixels of the patch are pasted (bool) and which of those carry the colour (float); both
-        (size, size).
-        """
+        """Which pixels are pasted (bool), which of those carry the colour (float); both (size, size)."""
         full = torch.ones(self.size, self.size, dtype=torch.bool)
         if self.shape == "square":
             return full, full.float()

@@ -43,9 +43,7 @@ class Dataset:
 
 
 def load(folder: Path, name: str) -> Dataset:
-    """Read one data set. Raises FileNotFoundError or ValueError, in one sentence, when the folder does not
-    hold it.
-    """
+    """Read one data set. Raises FileNotFoundError or ValueError when the folder does not hold it."""
     file_name, classes = SOURCES[name]
     path = folder / file_name
     if not path.is_file():
@@ -76,8 +74,7 @@ def _select(images: np.ndarray, labels: np.ndarray, classes: tuple[int, ...] | N
 
 
 def save_scan_images(dataset: Dataset, path: Path, count: int = 1000) -> None:
-    """Write about ``count`` test images, balanced over the classes, as ``x`` uint8 (N, H, W[, C]) and ``y``
-    int64.
+    """Write about ``count`` balanced test images: ``x`` uint8 (N, H, W[, C]) and ``y`` int64.
 
     A class with fewer test images than its share gives all it has.
     """

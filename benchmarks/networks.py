@@ -83,9 +83,7 @@ def _lenet(num_classes: int, channels: int, side: int) -> nn.Module:
 
 
 def _vgg(num_classes: int, channels: int, side: int, widths: tuple[int, ...]) -> nn.Module:
-    """VGG's layout (Simonyan and Zisserman 2015) with batch norm: two 3x3 convolutions, then pooling, per
-    width.
-    """
+    """VGG's layout (Simonyan and Zisserman 2015) with batch norm: two 3x3 convolutions per pooling."""
     layers: list[nn.Module] = []
     now = channels
     for width in widths:
@@ -99,9 +97,7 @@ def _vgg(num_classes: int, channels: int, side: int, widths: tuple[int, ...]) ->
 
 
 def _all_conv(num_classes: int, channels: int) -> nn.Module:
-    """All-convolutional net (Springenberg et al. 2015): strides for pooling, average of the last map; ELU
-    inside.
-    """
+    """All-convolutional net (Springenberg et al. 2015) with ELU: strides for pooling, global average."""
     layers: list[nn.Module] = []
     now = channels
     for width, stride in ((24, 1), (32, 2), (48, 1), (64, 2), (96, 1)):

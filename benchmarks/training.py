@@ -54,17 +54,17 @@ def train(
     preprocess: Preprocess | None,
     generator: torch.Generator,
 ) -> None:
-    """Fit ``network`` in place to images (N, C, H, W) uint8 and labels (N,) with Adam; leaves it in eval
-    mode.
-    """
+    """Fit ``network`` in place to images (N, C, H, W) uint8 and labels (N,); leaves it in eval mode."""
     network.to(memory_format=torch.channels_last)
     order = torch.randperm(len(images), generator=generator)
     held_back, order = order[:VALIDATION_IMAGES], order[VALIDATION_IMAGES:] if recipe.stop_at else order
     steps = max(1, round(recipe.epochs * len(order) / recipe.batch))
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=1e-4, fused=True)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1)
-    if recipe.schedule == "constant":
-        cycle = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)  # type: ignore[assignment]
+    cycle: torch.optim.lr_scheduler.LRScheduler
+    if recipe.schedule == "one_cycle":
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1)
+    else:
+        cycle = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     network.train()
     queue = order[:0]
     for step in range(steps):
@@ -86,9 +86,7 @@ def train(
 
 
 def _augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Shift every image by its own -2..2 pixels, edges repeated; for "mirror" flip half of them too. uint8 to
-    uint8.
-    """
+    """Shift each uint8 image by its own -2..2 pixels, edges repeated; "mirror" also flips half of them."""
     if kind == "none":
         return images
     count, _, height, width = images.shape

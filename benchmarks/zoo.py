@@ -35,10 +35,7 @@ from benchmarks.training import accuracy, attack_success, train
 
 
 def train_entry(entry: Entry, data_folder: Path, out: Path) -> dict[str, Any]:
-    """Train, measure and write one model; returns its card. Its parent, if any, must have been written
-    before.
-    """
-    torch.set_num_threads(1)
+    """Train, measure and write one model; returns its card. Its parent, if any, must be there already."""
     dataset = data.load(data_folder, entry.dataset)
     folder = out / entry.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,16 +134,14 @@ def select(split: str, pattern: str) -> list[Entry]:
 
 
 def train_all(entries: Sequence[Entry], data_folder: Path, out: Path, jobs: int) -> None:
-    """Train what has no card yet, in the catalogue's order, ``jobs`` at a time; parents before their
-    children.
-    """
+    """Train what has no card yet, in the catalogue's order, ``jobs`` at a time; parents come first."""
     missing = [e for e in entries if not (out / e.name / "card.json").exists()]
     for name in {e.dataset for e in entries}:
         if not (out / "images" / f"{name}.npz").exists():
             data.save_scan_images(data.load(data_folder, name), out / "images" / f"{name}.npz")
     context = multiprocessing.get_context("spawn")
     running: dict[Future[dict[str, Any]], Entry] = {}
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         while missing or running:
             unborn = {e.name for e in (*missing, *running.values())}
             for entry in [e for e in missing if e.parent not in unborn][: jobs - len(running)]:
