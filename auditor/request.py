@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from auditor.settings import Setting
@@ -70,5 +69,5 @@ class ScanRequest:
     settings: ScanSettings = field(default_factory=ScanSettings)
     detectors: tuple[str, ...] | None = None
     """names to run; None = all that are registered"""
-    detector_settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    detector_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """detector name → setting → value (strings or TOML values), unchecked"""

@@ -1,0 +1,266 @@
+"""The command line: the only place that prints a report and the only one that exits.
+
+Exit codes: 0 below the gate, 1 verdict at or above ``--fail-on``, 2 failed or inconclusive, 3 nothing to
+scan, 4 usage or configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from auditor import __version__, flags
+from auditor.errors import AuditError, ConfigError
+from auditor.findings import Verdict
+from auditor.terminal import plain, progress_bar, say
+
+if TYPE_CHECKING:
+    from auditor.findings import Audit
+
+BELOW_GATE, AT_GATE, FAILED, NOTHING_TO_SCAN, USAGE = range(5)
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's, which newer versions of Typer carry inside themselves under another name"""
+
+app = typer.Typer(
+    name="audit",
+    help="Audits image classifiers for planted backdoors before they go into production.",
+    epilog="exit codes: 0 below the gate, 1 verdict at or above --fail-on, 2 failed or inconclusive, "
+    "3 nothing to scan, 4 usage or configuration",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@dataclass
+class Session:
+    """What holds for the whole command."""
+
+    debug: bool = False
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version", show_default=False)] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="show where an unexpected error came from", show_default=False)
+    ] = False,
+) -> None:
+    """Audits image classifiers for planted backdoors before they go into production."""
+    context.obj.debug = debug
+    if version:
+        typer.echo(f"audit {__version__}")
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(USAGE)
+
+
+@app.command()
+def scan(
+    model: flags.Model = None,
+    reference: flags.Reference = None,
+    images: flags.Images = None,
+    classes: flags.Classes = None,
+    arch: flags.Arch = None,
+    preprocess: flags.Preprocess = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    value_range: flags.Range = None,
+    layout: flags.Layout = None,
+    input_size: flags.InputSize = None,
+    reference_arch: flags.ReferenceArch = None,
+    reference_preprocess: flags.ReferencePreprocess = None,
+    reference_mean: flags.ReferenceMean = None,
+    reference_std: flags.ReferenceStd = None,
+    seed: flags.Seed = None,
+    device: flags.Device = None,
+    budget: flags.Budget = None,
+    level: flags.Level = None,
+    confirm_at: flags.ConfirmAt = None,
+    image_count: flags.ImageCount = None,
+    detector: flags.Detectors = None,
+    assignments: flags.Assignments = None,
+    config: flags.Config = None,
+    fail_on: flags.FailOn = None,
+    output: flags.Outputs = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Scan a model for a backdoor: print the verdict, write reports, and exit by the verdict."""
+    given = _tables(locals())
+    from auditor import delivery, options
+
+    request, gate = options.assemble(model, given, config=config, assignments=assignments)
+    targets = delivery.targets(output or [], (request.model, request.reference, request.images, config))
+    options.check_detector_settings(request)
+    from auditor.scan import run as run_scan
+
+    with progress_bar(quiet) as progress:
+        audit = run_scan(request, progress=progress)
+    if not quiet:
+        _print_report(audit, to_stderr=any(target.path is None for target in targets))
+    for path in delivery.deliver(audit, targets):
+        say(f"wrote {path}")
+    return exit_code(audit.verdict, gate.fail_on)
+
+
+def exit_code(verdict: Verdict, fail_on: str) -> int:
+    """The exit code of a finished audit; an inconclusive one fails whatever the gate."""
+    if verdict is Verdict.INCONCLUSIVE:
+        return FAILED
+    failing = {
+        "suspicious": {Verdict.SUSPICIOUS, Verdict.BACKDOORED},
+        "backdoored": {Verdict.BACKDOORED},
+        "never": set[Verdict](),
+    }
+    return AT_GATE if verdict in failing[fail_on] else BELOW_GATE
+
+
+def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The flags of a command as the tables of a settings file."""
+    from dataclasses import fields
+
+    from auditor.request import ModelOptions, ScanSettings
+
+    model = {f.name: values.get(f.name) for f in fields(ModelOptions)}
+    names = {f.name for f in (*fields(ScanSettings), *fields(flags.Gate))}
+    prefix = "reference_"
+    return {
+        "scan": {key: value for key, value in values.items() if key in names},
+        "model": model,
+        "reference": {
+            k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix) and v is not None
+        },
+    }
+
+
+def _print_report(audit: Audit, *, to_stderr: bool) -> None:
+    from rich.console import Console
+
+    from auditor import registry
+
+    console = Console(stderr=to_stderr)
+    render = registry.load(registry.REPORTS, "console")
+    text = render(audit, colour=console.is_terminal and not console.no_color, width=console.width)
+    stream = sys.stderr if to_stderr else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+@app.command("detectors")
+def detectors_command(
+    name: Annotated[
+        str | None, typer.Argument(help="one detector, with all its settings", show_default=False)
+    ] = None,
+) -> int:
+    """List the detectors, or show what one measures, needs, costs, and its settings."""
+    from rich.console import Console
+
+    from auditor import describe
+
+    Console().print(describe.detector_page(name) if name else describe.detector_list())
+    return BELOW_GATE
+
+
+@app.command()
+def report(
+    audit_file: Annotated[
+        Path, typer.Argument(metavar="AUDIT.JSON", help="written by -o json=", show_default=False)
+    ],
+    output: flags.Outputs = None,
+) -> int:
+    """Render the reports of a finished audit again, without scanning."""
+    from auditor import archive, delivery
+
+    targets = delivery.targets(output or [], (audit_file,))
+    try:
+        text = audit_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"expected an audit at {audit_file.name!a}, got: {reason}; name a file written by -o json="
+        ) from error
+    audit = archive.from_text(text)
+    if not targets:
+        _print_report(audit, to_stderr=False)
+    for path in delivery.deliver(audit, targets):
+        say(f"wrote {path}")
+    return BELOW_GATE
+
+
+@app.command()
+def doctor() -> int:
+    """Check the installation: versions, device, plugins, and what to install instead."""
+    from rich.console import Console
+
+    from auditor import describe
+    from auditor.doctor import examine
+
+    findings = examine()
+    Console().print(describe.findings_table(findings))
+    return BELOW_GATE if all(finding.sound for finding in findings) else FAILED
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The whole command; the exit code. Never a traceback unless ``--debug`` asks for it."""
+    session = Session()
+    try:
+        code = app(arguments, prog_name="audit", standalone_mode=False, obj=session)
+        return int(code or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        say("audit: interrupted before anything was finished; run it again, with --budget if time is short")
+        return FAILED
+    except typer.Exit as error:
+        return error.exit_code
+    except UsageError as error:
+        say(f"audit: {_usage_sentence(error)}")
+        return USAGE
+    except BrokenPipeError:
+        # the reader of the output went away; nothing more can be said there, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # the last line of defence: one sentence, not a traceback
+        return _explain(error, session)
+
+
+def _usage_sentence(error: Any) -> str:
+    message = plain(str(error.format_message())).rstrip(".")
+    command = getattr(getattr(error, "ctx", None), "command_path", "audit") or "audit"
+    return f"{message[:1].lower()}{message[1:]}; see {command} --help"
+
+
+def _explain(error: Exception, session: Session) -> int:
+    from auditor.doctor import mismatch_sentence
+
+    if session.debug:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    trap = mismatch_sentence(error)
+    if trap is not None:
+        say(f"audit: {trap}")
+        return FAILED
+    if isinstance(error, AuditError):
+        say(f"audit: {error}")
+        return error.exit_code
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    say(
+        f"audit: unexpected {type(error).__name__}: {first}; this is a fault of the auditor: "
+        "please report it with the output of 'audit doctor' and of 'audit --debug' before the same command"
+    )
+    return FAILED
+
+
+def main() -> NoReturn:
+    """The script ``audit``."""
+    sys.exit(run())

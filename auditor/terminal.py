@@ -1,0 +1,63 @@
+"""What the command line shows on standard error: one-sentence errors and, on a terminal, progress."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from auditor.context import Progress as Report
+
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that move the cursor, reorder text or show nothing"""
+
+
+def plain(text: str) -> str:
+    """``text`` on one line with everything escaped that a terminal would obey instead of showing."""
+    return "".join(
+        c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in HIDDEN else c for c in text
+    )
+
+
+def say(text: str) -> None:
+    """One line on standard error, escaped, whatever the terminal's encoding."""
+    encoding = sys.stderr.encoding or "ascii"
+    print(plain(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+
+
+@contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[Report | None]:
+    """A callback (label, done, total) that draws bars on standard error; None where nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bars(bar)
+
+
+class _Bars:
+    """One bar for each label."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        shown = plain(label)
+        if shown not in self._tasks:
+            self._tasks[shown] = self._bar.add_task(shown, total=total or None)
+        self._bar.update(self._tasks[shown], completed=done, total=total or None)
