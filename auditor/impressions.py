@@ -8,6 +8,8 @@ balanced over the classes, no data needed.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +18,9 @@ from auditor.classifier import Classifier
 
 MAX_SIDE = 64
 """larger images are generated at this side and enlarged"""
+
+STROKES = 5
+"""mean number of shapes in a sparse image"""
 
 
 def dead_leaves(count: int, shape: tuple[int, int, int], rng: torch.Generator, leaves: int = 40) -> Tensor:
@@ -28,18 +33,23 @@ def dead_leaves(count: int, shape: tuple[int, int, int], rng: torch.Generator, l
     def uniform(*size: int) -> Tensor:
         return torch.rand(*size, generator=rng)
 
-    images = uniform(count, c, 1, 1).expand(count, c, h, w).clone()
+    # every other image is a plain ground with a few strokes: drawings and digits are no dead leaves
+    sparse = torch.arange(count).view(-1, 1, 1) % 2 == 1
+    ground = torch.where(uniform(count, 1, 1, 1) < 0.5, uniform(count, 1, 1, 1).round(), uniform(count, c, 1, 1))
+    images = ground.expand(count, c, h, w).clone()
     for _ in range(leaves):
         y0, x0, angle = uniform(3, count, 1, 1)
         angle = angle * torch.pi
         # radius density ~ r^-3 between 1/20 and 1/2 of the side: scale invariance
         radius = (400 - uniform(count, 1, 1) * (400 - 4)).rsqrt()
-        aspect = 0.4 + 0.6 * uniform(count, 1, 1)
+        radius = torch.where(sparse, 0.1 + 0.35 * uniform(count, 1, 1), radius)
+        aspect = torch.where(sparse, 0.1 + 0.4 * uniform(count, 1, 1), 0.4 + 0.6 * uniform(count, 1, 1))
         u = (xs - x0) * angle.cos() + (ys - y0) * angle.sin()
         v = ((ys - y0) * angle.cos() - (xs - x0) * angle.sin()) / aspect
         disc = (u**2 + v**2) < radius**2
         box = torch.maximum(u.abs(), v.abs()) < radius * 0.85
-        leaf = torch.where(uniform(count, 1, 1) < 0.5, disc, box).unsqueeze(1)
+        drawn = ~sparse | (uniform(count, 1, 1) < STROKES / leaves)
+        leaf = (torch.where(uniform(count, 1, 1) < 0.5, disc, box) & drawn).unsqueeze(1)
         colour = uniform(count, c, 1, 1)
         shade = (uniform(count, c, 1, 1) - 0.5) * (u / radius).unsqueeze(1) * 0.5
         images = torch.where(leaf, (colour + shade).clamp(0, 1), images)
@@ -60,7 +70,8 @@ def class_impressions(
 ) -> tuple[Tensor, Tensor]:
     """Images that every model in ``models`` files under the wanted class with at least ``confidence``.
 
-    For each class the procedural images nearest to it are moved by at most ``steps`` ℓ2-normalised gradient steps
+    For each class the procedural images whose margin is nearest to the wanted one (not the surest: a trigger has to
+    overcome the margin) are moved by at most ``steps`` ℓ2-normalised gradient steps
     of ``step_size``. Costs at most ``per_class · K · steps`` image passes a model.
 
     Returns (N, C, H, W) images and (N,) classes; N is less than ``per_class · K`` where a class could not be reached.
@@ -68,11 +79,11 @@ def class_impressions(
     suspect = models[0]
     wanted = classes if classes is not None else list(range(suspect.num_classes))
     pool = dead_leaves(max(256, min(2000, 2 * per_class * len(wanted))), suspect.input_shape, rng)
-    scores = sum(m.probabilities(pool).clamp_min(1e-12).log() for m in models)
-    assert isinstance(scores, Tensor)
+    margins = torch.stack([_margins(m.probabilities(pool)) for m in models]).amin(0)
+    goal = math.log(confidence / (1 - confidence))
     starts, targets = [], []
     for target in wanted:
-        nearest = scores[:, target].topk(min(per_class, len(pool))).indices
+        nearest = (margins[:, target] - goal).abs().topk(min(per_class, len(pool)), largest=False).indices
         starts.append(pool[nearest])
         targets.append(torch.full((len(nearest),), target))
     images, labels = torch.cat(starts), torch.cat(targets)
@@ -85,6 +96,14 @@ def class_impressions(
         done.append(_pull(models, part, target, steps, step_size * scale, confidence))
     reached = torch.cat([r for _, r in done])
     return torch.cat([x for x, _ in done])[reached], labels[reached]
+
+
+def _margins(probabilities: Tensor) -> Tensor:
+    """log p_k − log of the strongest other class; (N, K) → (N, K)."""
+    log_p = probabilities.clamp_min(1e-12).log()
+    top = log_p.topk(2, dim=1)
+    rival = torch.where(log_p == top.values[:, :1], top.values[:, 1:], top.values[:, :1])
+    return log_p - rival
 
 
 def _pull(

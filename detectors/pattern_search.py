@@ -48,9 +48,12 @@ class SearchPlan:
 
 
 def eligible(classes: Tensor, target: int, source: int | None = None) -> Tensor:
-    """Indices of the images a pattern for ``target`` is mixed into: not of the target (or: of the source)."""
-    chosen = classes == source if source is not None else classes != target
-    return chosen.nonzero().flatten()
+    """Indices of the images a pattern for ``target`` is mixed into: not of the target (or: of the source).
+
+    All images where there is none such: a model may answer one class whatever it is shown.
+    """
+    chosen = (classes == source if source is not None else classes != target).nonzero().flatten()
+    return chosen if len(chosen) else torch.arange(len(classes))
 
 
 def search(

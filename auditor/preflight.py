@@ -1,0 +1,107 @@
+"""Is this model measurable? Asked before any detector runs: garbage in is the commonest cause of garbage verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from auditor.classifier import Classifier, Outputs
+from auditor.errors import ModelMismatchError
+
+LOW_ACCURACY = 0.6
+"""clean accuracy below which the preprocessing is doubted"""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found. ``blockers`` make every gradient-based verdict impossible; ``warnings`` are to be read."""
+
+    outputs: Outputs
+    warnings: tuple[str, ...]
+    blockers: tuple[str, ...]
+    clean_accuracy: float | None = None
+
+
+def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *, role: str = "model") -> Preflight:
+    """Check a classifier on some images (N, C, H, W) and set ``model.outputs`` to what its numbers are.
+
+    Raises `ModelMismatchError` for fewer than two classes or labels beyond the classes.
+    """
+    if model.num_classes < 2:
+        raise ModelMismatchError(
+            f"expected a {role} with at least 2 classes, got {model.num_classes} output(s); "
+            "export the network with one score a class"
+        )
+    warnings: list[str] = []
+    blockers: list[str] = []
+    sample = images[:32].to(model.device)
+    model.outputs = _kind_of_outputs(model, sample)
+    if model.outputs != "logits":
+        warnings.append(f"the {role} gives {model.outputs}, not logits; their logarithm was used instead")
+    with torch.no_grad():
+        first, second = model.logits(sample), model.logits(sample)
+    if not torch.isfinite(first).all():
+        blockers.append(f"the {role} gives NaN or infinity on ordinary images")
+    elif not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
+        blockers.append(f"the {role} answers the same image differently twice (dropout or noise left on?)")
+    elif model.fixed_batch is None:
+        alone = torch.cat([_no_grad(model, sample[i : i + 1]) for i in range(min(4, len(sample)))])
+        scale = float(first.abs().max())
+        if not torch.allclose(alone, first[: len(alone)], rtol=1e-3, atol=1e-3 * max(scale, 1e-6)):
+            warnings.append(f"the {role} answers an image differently depending on the others in its batch")
+    blockers += _gradient_blockers(model, sample, role)
+    answers = model.predict(images[:1000])
+    if labels is None and len(answers) >= 50 and len(answers.unique()) == 1:
+        warnings.append(f"the {role} answers class {int(answers[0])} for every image; is its preprocessing right?")
+    accuracy = None
+    if labels is not None:
+        accuracy = _accuracy(model, answers, labels[:1000])
+        if accuracy < LOW_ACCURACY:
+            warnings.append(
+                f"the {role} is right on only {accuracy:.0%} of the labelled images; the likeliest cause is "
+                "preprocessing (--preprocess, --mean, --std, --range, --layout) or the order of the class labels, and "
+                "then this verdict means little"
+            )
+    return Preflight(model.outputs, tuple(warnings), tuple(blockers), accuracy)
+
+
+def _no_grad(model: Classifier, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model.logits(images)
+
+
+def _kind_of_outputs(model: Classifier, sample: Tensor) -> Outputs:
+    model.outputs = "logits"
+    raw = _no_grad(model, sample)
+    if not torch.isfinite(raw).all() or raw.min() < 0 or raw.max() > 1 + 1e-5:
+        return "logits"
+    sums = raw.sum(1)
+    if torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        return "probabilities"
+    return "sigmoids"
+
+
+def _gradient_blockers(model: Classifier, sample: Tensor, role: str) -> list[str]:
+    x = sample[:8].clone().requires_grad_(True)
+    try:
+        logits = model.logits(x)
+        top = logits.topk(2, dim=1).values
+        (gradient,) = torch.autograd.grad((top[:, 0] - top[:, 1]).sum(), x)
+    except RuntimeError as error:
+        return [f"the {role} gives no gradient with respect to its input ({str(error).splitlines()[0][:120]})"]
+    if not torch.isfinite(gradient).all():
+        return [f"the {role} gives NaN or infinite gradients"]
+    if not (gradient.flatten(1).norm(dim=1) > 0).any():
+        return [f"the {role} gives gradients of zero on ordinary images (quantised, or saturated by a softmax?)"]
+    return []
+
+
+def _accuracy(model: Classifier, answers: Tensor, labels: Tensor) -> float:
+    if int(labels.max()) >= model.num_classes or int(labels.min()) < 0:
+        raise ModelMismatchError(
+            f"expected image labels 0 to {model.num_classes - 1} for a model of {model.num_classes} classes, got "
+            f"{int(labels.min())} to {int(labels.max())}; give images of this model's classes"
+        )
+    return float((answers == labels).float().mean())
