@@ -1,0 +1,122 @@
+"""One self-contained page: no scripts, no network, readable on a phone, on paper and in the dark.
+
+Every text of the audit is foreign: it is cleaned of control and direction characters on output (``finalize``)
+and escaped (``autoescape``). The page's content security policy allows its one style sheet, by hash, and
+embedded pictures; nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from auditor.findings import Audit, Demonstration, Picture, Trigger
+
+from . import figures, wording
+from .sections import Figure, detector_sections, summary
+
+
+def render(audit: Audit) -> str:
+    """The HTML page as text."""
+    css = _resource("report.css")
+    return _template().render(
+        audit=audit,
+        css=Markup(css),
+        css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii"),
+        word=wording.VERDICT_WORDS[audit.verdict],
+        meaning=wording.VERDICT_MEANING[audit.verdict],
+        targets=wording.class_list(audit, audit.target_classes),
+        sources=_sources(audit),
+        trigger=_trigger(audit, audit.trigger) if audit.trigger else None,
+        demonstrations=[_demonstration(audit, shown) for shown in audit.demonstrations],
+        summary=summary(audit),
+        sections=detector_sections(audit),
+        samples=[_figure(picture) for picture in audit.images.samples[:24]],
+        files=[("suspect", audit.model), *([("reference", audit.reference)] if audit.reference else [])],
+        w=wording,
+    )
+
+
+@cache
+def _resource(name: str) -> str:
+    return files("auditor.templates").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_safe,
+    )
+    return environment.from_string(_resource("report.html"))
+
+
+def _safe(value: Any) -> Any:
+    """Plain text loses what hides or reorders characters; finished markup was cleaned where it was made."""
+    return wording.clean(value, 20_000) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _sources(audit: Audit) -> str:
+    if audit.source_classes:
+        return wording.class_list(audit, audit.source_classes)
+    return "all other classes" if audit.target_classes else ""
+
+
+def _figure(picture: Picture) -> Figure:
+    return Figure(picture.title, figures.data_uri(picture.pixels))
+
+
+def _trigger(audit: Audit, trigger: Trigger) -> dict[str, Any]:
+    shown = figures.on_grey(trigger)
+    whole = "the added pattern, on grey" if trigger.mode == "add" else "the trigger, on grey"
+    pictures = [Figure(f"{whole}; whole image, {_size(trigger)}", figures.data_uri(shown))]
+    if figures.window(trigger):
+        pictures.insert(0, Figure("the trigger, enlarged", figures.data_uri(figures.detail(trigger, shown))))
+    pictures.append(
+        Figure(
+            "the mask: white is where the image is changed", figures.data_uri(figures.mask_picture(trigger))
+        )
+    )
+    touched = int((trigger.mask > 0).sum())
+    strength = wording.number(figures.strength(trigger) * 255)
+    how = (
+        f"added, at most {strength}/255 a pixel"
+        if trigger.mode == "add"
+        else "replaces the pixels under its mask"
+    )
+    facts = [
+        ("success on held-out images", f"{wording.percent(trigger.success_rate)} of {trigger.images}"),
+        ("pixels touched", f"{touched:,} of {trigger.mask.size:,} ({wording.percent(trigger.size)})"),
+        ("works on", f"{wording.sources(audit, trigger.source_classes)}"),
+        ("how it is put on", how),
+    ]
+    if trigger.reference_success_rate is not None:
+        facts.insert(1, ("the same on the reference", wording.percent(trigger.reference_success_rate)))
+    return {"pictures": pictures, "facts": facts, "sentence": wording.trigger_sentence(audit, trigger)}
+
+
+def _size(trigger: Trigger) -> str:
+    return f"{trigger.mask.shape[1]} × {trigger.mask.shape[0]} pixels"
+
+
+def _demonstration(audit: Audit, shown: Demonstration) -> dict[str, Any]:
+    reference = None if shown.reference_after is None else wording.class_name(audit, shown.reference_after)
+    return {
+        "before": _figure(shown.before),
+        "after": _figure(shown.after),
+        "answer_before": wording.class_name(audit, shown.answer_before),
+        "answer_after": wording.class_name(audit, shown.answer_after),
+        "confidence_before": wording.percent(shown.confidence_before),
+        "confidence_after": wording.percent(shown.confidence_after),
+        "changed": shown.answer_before != shown.answer_after,
+        "reference": reference,
+    }
