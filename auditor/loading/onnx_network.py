@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -11,27 +12,27 @@ from torch import Tensor, fx, nn
 from auditor.errors import ModelFileError
 from auditor.loading.file_format import sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
-from auditor.loading.network import LoadedNetwork
+from auditor.loading.network import Layout, LoadedNetwork
 from auditor.loading.onnx_convert import Interface, convert, interface
 from auditor.loading.onnx_file import read_onnx
 from auditor.loading.onnx_prepare import prepare
-from auditor.loading.onnx_specialise import specialise
+from auditor.loading.onnx_specialise import copied, drop_unused, fold_constants, specialise
 from auditor.loading.onnx_verify import TOLERANCE, relative_difference, verify
 from auditor.loading.quoting import quoted
 
 _GUESSED_SIZES = (224, 32, 28, 64, 299)
 
 
-class ClassScores(nn.Module):
-    """The converted graph, its output flattened to (N, K)."""
+class OneByOne(nn.Module):
+    """A graph bound to a batch of 1, run for every image of a batch at once by vectorising over it."""
 
     def __init__(self, graph: nn.Module) -> None:
         super().__init__()
         self.graph = graph
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.graph(x)
-        return scores.flatten(1) if scores.dim() > 2 else scores
+        scores: Tensor = torch.vmap(self.graph)(x.unsqueeze(1))
+        return scores.squeeze(1)
 
 
 def load_onnx(path: Path, limits: Limits = DEFAULT_LIMITS) -> LoadedNetwork:
@@ -40,15 +41,19 @@ def load_onnx(path: Path, limits: Limits = DEFAULT_LIMITS) -> LoadedNetwork:
     Raises ModelFileError, UnsafeFileError or UnsupportedOperatorsError, each with a remedy.
     """
     file = read_onnx(path, limits)
-    network, notes = network_from_model(file.model, limits)
+    network = network_from_model(file.model, limits)
     return LoadedNetwork(
-        **network,
-        labels=_fitting(file.labels, network["num_classes"]),
+        module=network.module,
+        input_shape=network.input_shape,
+        layout=network.layout,
+        num_classes=network.num_classes,
+        fixed_batch=network.fixed_batch,
+        labels=_fitting(file.labels, network.num_classes),
         format="onnx",
         architecture=None,
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=(*file.notes, *notes),
+        notes=(*file.notes, *network.notes),
         onnx_model=file.model,
     )
 
@@ -57,31 +62,41 @@ def _fitting(labels: tuple[str, ...] | None, classes: int | None) -> tuple[str, 
     return labels if labels and len(labels) == classes else None
 
 
-def network_from_model(model: onnx.ModelProto, limits: Limits) -> tuple[dict[str, object], list[str]]:
-    """Module, input shape, layout, class count and fixed batch of a parsed model; and notes."""
+@dataclass(frozen=True)
+class OnnxNetwork:
+    """What ``LoadedNetwork`` needs of a parsed model; see there."""
+
+    module: nn.Module
+    input_shape: tuple[int, int, int] | None
+    layout: Layout
+    num_classes: int
+    fixed_batch: int | None
+    notes: tuple[str, ...]
+
+
+def network_from_model(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
+    """Convert and verify a parsed model. Raises ModelFileError or UnsupportedOperatorsError."""
     prepared, notes = prepare(model)
     sizes = interface(prepared, limits)
-    graph = convert(prepared)
     images = _Images(sizes)
-    fixed_batch = _settle_batch(graph, sizes, images)
-    module = ClassScores(graph).eval()
-    scores = _run(module, images(fixed_batch or sizes.batch or 2))
+    module, fixed_batch = _settled(convert(prepared), sizes.batch, images)
+    scores = _run(module, images(fixed_batch or 4))
     if scores.dim() != 2 or not 2 <= scores.shape[1] <= limits.classes:
         raise ModelFileError(
             f"expected one output of shape (N, classes), got {tuple(scores.shape)}; "
             "this looks like no image classifier: export the class scores alone"
         )
-    verify(module, prepared if notes else model, images(sizes.batch or fixed_batch or 2))
+    verify(module, prepared if notes else model, images(sizes.batch or fixed_batch or 4))
     if fixed_batch is not None:
         notes.append(f"the graph runs at a batch of {fixed_batch} only, so the audit is slower")
-    found: dict[str, object] = {
-        "module": module,
-        "input_shape": sizes.chw,
-        "layout": sizes.layout,
-        "num_classes": int(scores.shape[1]),
-        "fixed_batch": fixed_batch,
-    }
-    return found, notes
+    return OnnxNetwork(
+        module=module.eval(),
+        input_shape=sizes.chw,
+        layout=sizes.layout,
+        num_classes=int(scores.shape[1]),
+        fixed_batch=fixed_batch,
+        notes=tuple(notes),
+    )
 
 
 class _Images:
@@ -105,26 +120,51 @@ class _Images:
             self.shape[axis] = size
 
 
-def _settle_batch(graph: fx.GraphModule, sizes: Interface, images: _Images) -> int | None:
-    """Specialise the graph; returns the batch size it is bound to, or ``None``."""
+def _settled(graph: fx.GraphModule, batch: int | None, images: _Images) -> tuple[nn.Module, int | None]:
+    """The graph, specialised, and the batch size it is bound to; ``batch`` is the file's literal one."""
     if not images.known:
+        fold_constants(graph)
         _find_size(graph, images)
-        return sizes.batch
-    if sizes.batch is None:
+        _flatten_scores(graph, images(batch or 1))
+        return graph, batch
+    free = _freed(graph, batch, images)
+    if not free:
+        _specialise_at(graph, images, batch or 1)
+    _flatten_scores(graph, images(batch or 1))
+    drop_unused(graph)
+    if free:
+        return graph, None
+    if batch in (None, 1):
+        vectorised = OneByOne(graph)
         try:
-            specialise(graph, images, (2, 3), literal_batch=False)
-        except Exception:  # the graph says any batch but has one inside: go on with the usual one
-            _specialise_at(graph, images, 1)
-            return 1
-        return None
-    batch = sizes.batch
+            if _rows_independent(vectorised, graph, images, 1):
+                return vectorised, None
+        except ModelFileError:
+            pass  # an operation that torch cannot vectorise: the caller runs image by image
+    return graph, batch or 1
+
+
+def _freed(graph: fx.GraphModule, batch: int | None, images: _Images) -> bool:
+    """Specialise the graph for any batch size; returns False, the graph unchanged, when that fails."""
+    original = copied(graph.graph)
     try:
-        specialise(graph, images, (batch, 2 * batch + 1), literal_batch=True)
-        if _rows_independent(graph, images, batch):
-            return None
-    except Exception:  # nothing to repair it with: one batch size is what the graph has
-        _specialise_at(graph, images, batch)
-    return batch
+        specialise(graph, images, (2, 3) if batch is None else (batch, 2 * batch + 1), batch is not None)
+        if batch is None or _rows_independent(graph, graph, images, batch):
+            return True
+    except Exception:  # whatever a graph with a batch size inside raises at another one
+        pass
+    graph.graph = original
+    return False
+
+
+def _flatten_scores(graph: fx.GraphModule, images: Tensor) -> None:
+    """Scores of shape (N, K, 1, 1) become (N, K)."""
+    scores = _run(graph, images)
+    if scores.dim() > 2 and all(size == 1 for size in scores.shape[2:]):
+        output = next(node for node in graph.graph.nodes if node.op == "output")
+        with graph.graph.inserting_before(output):
+            output.args = (graph.graph.call_method("flatten", (output.args[0], 1)),)
+        graph.recompile()
 
 
 def _specialise_at(graph: fx.GraphModule, images: _Images, batch: int) -> None:
@@ -154,11 +194,11 @@ def _run(module: nn.Module, images: Tensor) -> Tensor:
     return scores
 
 
-def _rows_independent(graph: fx.GraphModule, images: _Images, batch: int) -> bool:
-    """Whether a repaired graph gives each image the scores it has at the file's own batch size."""
+def _rows_independent(module: nn.Module, original: nn.Module, images: _Images, batch: int) -> bool:
+    """Whether several batches at once get the scores they get one after the other at the file's batch size."""
     several = images(3 * batch)
-    together = _run(graph, several)
-    apart = torch.cat([_run(graph, part) for part in several.split(batch)])
+    together = _run(module, several)
+    apart = torch.cat([_run(original, part) for part in several.split(batch)])
     return relative_difference(together, apart) <= TOLERANCE / 10
 
 

@@ -34,33 +34,21 @@ _CONVERTED = "call_module"
 
 
 def specialise(module: fx.GraphModule, probe: Probe, batches: tuple[int, int], literal_batch: bool) -> None:
-    """Rewrite ``module`` in place for the batch sizes seen.
+    """Rewrite the graph of ``module`` in place for the batch sizes seen.
 
     ``probe(n)`` gives n images; ``batches`` are two sizes to watch, equal when the graph runs at one size only.
     With ``literal_batch`` the first is the file's own and the graph is repaired to run at the second.
-    Raises whatever the graph raises when it cannot run at a size; the module is then unchanged.
+    Raises whatever the graph raises when it cannot run at a size; the graph is then half rewritten: put back a copy.
     """
-    kept = fx.Graph()
-    kept.output(kept.graph_copy(module.graph, {}))
-    try:
-        _specialise(module, probe, batches, literal_batch)
-    except Exception:
-        module.graph = kept
-        raise
-
-
-def _specialise(module: fx.GraphModule, probe: Probe, batches: tuple[int, int], literal_batch: bool) -> None:
     first, second = batches
     placeholder = next(node for node in module.graph.nodes if node.op == "placeholder")
     with module.graph.inserting_after(placeholder):
         batch = module.graph.call_method("size", (placeholder, 0))
     from_image = _depending(module, at_shapes=False)
-    from_anything = _depending(module, at_shapes=True)
     before = _Watch(module, keep=lambda node: node not in from_image)
     before.run(probe(first))
     rewrite = _Rewrite(module, batch, batches, before.values, before.values)
-    for node in list(module.graph.nodes):
-        rewrite.fold(node, lambda argument: argument not in from_anything)
+    rewrite.fold_constants()
     if first != second:
         repair = _Repair(module, batch, first, before.shapes) if literal_batch else None
         after = _Watch(module, keep=lambda node: node not in from_image, repair=repair)
@@ -68,7 +56,33 @@ def _specialise(module: fx.GraphModule, probe: Probe, batches: tuple[int, int], 
         rewrite.after = after.values
     for node in list(module.graph.nodes):
         rewrite.fold(node, lambda argument: argument not in from_image)
-    _clean(module)
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.recompile()
+
+
+def fold_constants(module: fx.GraphModule) -> None:
+    """Turn constant shapes, axes and bounds into numbers: all there is to do when image sizes may vary."""
+    placeholder = next(node for node in module.graph.nodes if node.op == "placeholder")
+    _Rewrite(module, placeholder, (1, 1), {}, {}).fold_constants()
+    module.recompile()
+
+
+def copied(graph: fx.Graph) -> fx.Graph:
+    """A copy of a graph, over the same modules."""
+    copy = fx.Graph()
+    copy.output(copy.graph_copy(graph, {}))
+    return copy
+
+
+def drop_unused(module: fx.GraphModule) -> None:
+    """Free the modules and constants that the graph does not read any more."""
+    module.delete_all_unused_submodules()
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in module.named_buffers() if name.startswith(("initializers.", "folded_"))]:
+        if name not in used:
+            owner, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(owner), leaf)
 
 
 def _depending(module: fx.GraphModule, at_shapes: bool) -> set[fx.Node]:
@@ -122,39 +136,48 @@ class _Rewrite:
         self.before, self.after = before, after
         self.buffers: dict[fx.Node, fx.Node] = {}
 
+    def fold_constants(self) -> None:
+        """Fold what depends neither on the image nor on its shape."""
+        varying = _depending(self.module, at_shapes=True)
+        for node in list(self.module.graph.nodes):
+            self.fold(node, lambda argument: argument not in varying)
+
     def fold(self, node: fx.Node, foldable: Callable[[fx.Node], bool]) -> None:
         if node.op != _CONVERTED:
             return
         module = self.module.get_submodule(str(node.target))
-        static_from = module.data_arguments if isinstance(module, StaticArguments) else len(node.args)
+        static = isinstance(module, StaticArguments)
+        static_from = module.data_arguments if static else len(node.args)
+        most = module.most_numbers if static else 0
         arguments = []
         for position, argument in enumerate(node.args):
             if isinstance(argument, fx.Node) and foldable(argument):
-                arguments.append(self._folded(node, argument, as_number=position >= static_from))
+                arguments.append(self._folded(node, argument, most if position >= static_from else 0))
             else:
                 arguments.append(argument)
         keywords = {
-            name: self._folded(node, argument, as_number=isinstance(module, StaticArguments))
+            name: self._folded(node, argument, most)
             if isinstance(argument, fx.Node) and foldable(argument)
             else argument
             for name, argument in node.kwargs.items()
         }
         node.args, node.kwargs = tuple(arguments), keywords
 
-    def _folded(self, node: fx.Node, argument: fx.Node, as_number: bool) -> Any:
+    def _folded(self, node: fx.Node, argument: fx.Node, most: int) -> Any:
+        """A number or list when it has at most ``most`` entries, else a buffer; the argument itself if it varies."""
         if argument.op == "get_attr":
             value = _attribute(self.module, str(argument.target))
-            return value.tolist() if as_number and value.numel() <= 4096 else argument
+            return value.tolist() if value.numel() <= most else argument
         if argument is self.batch or argument not in self.before:
             return argument
         before, after = self.before[argument], self.after[argument]
         if not isinstance(before, Tensor) or before.shape != after.shape:
             return argument
         if torch.equal(before, after):
-            if as_number and before.numel() <= 4096:
+            if before.numel() <= most:
                 return before.tolist()
             return self._buffer(argument, before)
-        expressions = self._expressions(node, before, after) if as_number and before.numel() <= 64 else None
+        expressions = self._expressions(node, before, after) if before.numel() <= min(most, 64) else None
         return argument if expressions is None else expressions
 
     def _buffer(self, argument: fx.Node, value: Tensor) -> fx.Node:
@@ -292,14 +315,3 @@ def _attribute(module: torch.nn.Module, target: str) -> Tensor:
     return value
 
 
-def _clean(module: fx.GraphModule) -> None:
-    """Drop what nothing reads any more, buffers included."""
-    module.graph.eliminate_dead_code()
-    module.graph.lint()
-    module.delete_all_unused_submodules()
-    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    initializers = getattr(module, "initializers", None)
-    if isinstance(initializers, torch.nn.Module):
-        for name in [name for name, _ in initializers.named_buffers() if f"initializers.{name}" not in used]:
-            delattr(initializers, name)
-    module.recompile()

@@ -63,15 +63,19 @@ def _from_template(
             f"expected the weights of a torchvision classifier, got {shown}, which are of none{beside}; name the "
             "architecture with --arch package.module:factory (--reference-arch for the reference)"
         )
-    network, notes = network_from_model(model, limits)
+    network = network_from_model(model, limits)
     return LoadedNetwork(
-        **network,
+        module=network.module,
+        input_shape=network.input_shape,
+        layout=network.layout,
+        num_classes=network.num_classes,
+        fixed_batch=network.fixed_batch,
         labels=None,
         format="safetensors" if kind == "safetensors" else "state_dict",
         architecture="as the ONNX graph of the suspect",
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=tuple(notes),
+        notes=network.notes,
         onnx_model=model,
     )
 
@@ -89,4 +93,4 @@ class FirstOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scores = self.network(x)
-        return scores if isinstance(scores, Tensor) else scores[0]  # type: ignore[no-any-return]
+        return scores if isinstance(scores, Tensor) else scores[0]

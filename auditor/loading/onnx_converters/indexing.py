@@ -1,4 +1,4 @@
-"""Gather, Slice, Split, Trilu."""
+"""Gather, ScatterND, Slice, Split, Trilu."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ Ints = Tensor | list[int]
 class Gather(StaticArguments):
     """Take entries along an axis; the axes of ``indices`` take that axis's place."""
 
+    most_numbers = 1
+
     def __init__(self, axis: int = 0) -> None:
         super().__init__()
         self.axis = axis
 
     def forward(self, x: Tensor, indices: Tensor | list[int] | int) -> Tensor:
         axis = self.axis % x.dim()
-        if isinstance(indices, int):
-            return x.select(axis, indices)
         if not isinstance(indices, Tensor):
-            indices = torch.tensor(indices, device=x.device)
+            rank = 0
+            while isinstance(indices, (list, tuple)):  # one entry, in as many lists as indices had axes
+                indices, rank = indices[0], rank + 1
+            x = x.narrow(axis, indices % x.shape[axis], 1)
+            return x.reshape(x.shape[:axis] + (1,) * rank + x.shape[axis + 1 :])
         length = x.shape[axis]
         positive = torch.where(indices < 0, indices + length, indices).long()
         taken = x.index_select(axis, positive.reshape(-1))
@@ -95,6 +99,25 @@ class Trilu(StaticArguments):
     def forward(self, x: Tensor, k: Ints | int = 0) -> Tensor:
         diagonal = k if isinstance(k, int) else integers(k)[0]
         return x.triu(diagonal) if self.upper else x.tril(diagonal)
+
+
+class ScatterND(nn.Module):
+    """A copy of the data with slices replaced, or added to, at the positions in ``indices``."""
+
+    def __init__(self, add: bool) -> None:
+        super().__init__()
+        self.add = add
+
+    def forward(self, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+        return x.index_put(indices.long().unbind(-1), updates, accumulate=self.add)
+
+
+@converter("ScatterND", 11, 13, 16, 18)
+def scatter_nd(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    reduction = node.attributes.get("reduction", "none")
+    if reduction not in ("none", "add"):
+        raise NotImplementedError("ScatterND with a reduction other than none and add")
+    return result(node, ScatterND(reduction == "add"))
 
 
 @converter("Gather", 1, 11, 13)

@@ -35,6 +35,9 @@ class StaticArguments(nn.Module):
     data_arguments = 1
     """How many leading arguments stay tensors."""
 
+    most_numbers = 4096
+    """A static argument with more entries stays a tensor."""
+
 
 def converter(operation: str, *versions: int) -> Callable[[Converter], Converter]:
     """Declare a converter for an operation at the given schema versions."""
