@@ -7,14 +7,14 @@ Every text is cleaned and escaped here; colours come from the style sheet, by cl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from auditor.findings import Curve
 
-from .wording import clean, number, percent
+from .wording import clean, number
 
 ROW_HEIGHT = 24
 
@@ -148,50 +148,62 @@ def _strip(scale: Scale, values: Sequence[float], limit: float | None, marked: S
     return _svg(body, 40, "row")
 
 
-def curves(lines: Sequence[tuple[str, Curve, bool]]) -> Markup:
-    """Curves of one kind on shared axes: (name, curve, whether it is drawn strong).
+def curves(lines: Sequence[tuple[Curve, bool]]) -> Markup:
+    """Curves of one kind on shared axes: (curve, whether it is drawn strong).
 
     x is logarithmic when it spans a factor of ten or more. Empty when no curve has two finite points.
     """
-    points = [(name, curve, _finite(curve), strong) for name, curve, strong in lines]
-    points = [entry for entry in points if len(entry[2]) > 1]
+    points = [(_finite(curve), strong) for curve, strong in lines]
+    points = sorted((entry for entry in points if len(entry[0]) > 1), key=lambda entry: entry[1])
     if not points:
         return Markup("")
-    xs = sorted({x for *_, pairs, _ in points for x, _ in pairs})
-    scale = nice_scale([y for *_, pairs, _ in points for _, y in pairs])
-    log = xs[0] > 0 and xs[-1] / xs[0] >= 10
-    place = (lambda x: math.log(x)) if log else (lambda x: x)
-    low, high = place(xs[0]), place(xs[-1])
-    span = (high - low) or 1.0
+    xs = sorted({x for pairs, _ in points for x, _ in pairs})
+    across, up = _placing(xs), nice_scale([y for pairs, _ in points for _, y in pairs])
     drawn = []
-    for _, _, pairs, strong in sorted(points, key=lambda entry: entry[3]):
-        path = " ".join(f"{1000 * (place(x) - low) / span:.1f},{200 - 2 * scale.at(y):.1f}" for x, y in pairs)
+    for pairs, strong in points:
+        path = " ".join(f"{10 * across(x):.1f},{200 - 2 * up.at(y):.1f}" for x, y in pairs)
         css = "curve strong" if strong else "curve"
         drawn.append(Markup('<polyline class="{}" points="{}"/>').format(css, path))
-    first = points[0][1]
-    shares = "pixel" in first.x_unit and first.x_unit.startswith("share")
-    ticks = xs if len(xs) <= 7 else [xs[round(i * (len(xs) - 1) / 5)] for i in range(6)]
-    texts = [
-        Markup('<text class="tick" x="{:.2f}%" y="232" text-anchor="{}">{}</text>').format(
-            position := 100 * (place(x) - low) / span, _anchor(position), percent(x) if shares else number(x)
-        )
-        for x in ticks
-    ]
-    levels = [
-        Markup(
-            '<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>'
-            '<text class="tick" x="0" y="{1:.1f}">{2}</text>'
-        ).format(212 - 2 * scale.at(t), 208 - 2 * scale.at(t), number(t))
-        for t in scale.ticks
-    ]
+    first = lines[0][0]
     inner = Markup(
-        '<svg x="0" y="12" width="100%" height="200" viewBox="0 0 1000 200" '
-        'preserveAspectRatio="none">{}</svg>'
+        '<svg x="0" y="10" width="100%" height="200" viewBox="0 0 1000 200" '
+        'preserveAspectRatio="none" overflow="visible">{}</svg>'
     ).format(Markup("").join(drawn))
-    title = f"{clean(first.y_unit, 80)} against {clean(first.x_unit, 80)}, {len(points)} curves"
     return Markup(
-        '<svg class="plot" width="100%" height="240" role="img" aria-label="{}">{}{}{}</svg>'
-    ).format(title, Markup("").join(levels), inner, Markup("").join(texts))
+        '<div class="plot"><svg class="levels" width="44" height="236" aria-hidden="true">{}</svg>'
+        '<svg class="area" width="100%" height="236" role="img" aria-label="{}">{}{}{}</svg></div>'
+    ).format(
+        _levels(up, "levels"),
+        f"{clean(first.y_unit, 80)} against {clean(first.x_unit, 80)}, {len(points)} curves",
+        _levels(up, "area"),
+        inner,
+        _places(xs, across, "pixel" in first.x_unit and first.x_unit.startswith("share")),
+    )
+
+
+def _placing(xs: Sequence[float]) -> Callable[[float], float]:
+    """Position on the x axis in per cent, logarithmic for a wide range of positive values."""
+    log = xs[0] > 0 and xs[-1] / xs[0] >= 10
+    low, high = (math.log(xs[0]), math.log(xs[-1])) if log else (xs[0], xs[-1])
+    return lambda x: 100 * ((math.log(x) if log else x) - low) / ((high - low) or 1.0)
+
+
+def _levels(up: Scale, part: str) -> Markup:
+    """Names of the y ticks, or the lines across the plot."""
+    text = Markup('<text class="tick" x="36" y="{:.1f}" text-anchor="end">{}</text>')
+    line = Markup('<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>')
+    if part == "levels":
+        return Markup("").join(text.format(214 - 2 * up.at(t), number(t)) for t in up.ticks)
+    return Markup("").join(line.format(210 - 2 * up.at(t)) for t in up.ticks)
+
+
+def _places(xs: Sequence[float], across: Callable[[float], float], shares: bool) -> Markup:
+    """Names of up to seven x ticks, as percentages for shares of the pixels."""
+    ticks = xs if len(xs) <= 7 else [xs[round(i * (len(xs) - 1) / 5)] for i in range(6)]
+    text = Markup('<text class="tick" x="{:.2f}%" y="229" text-anchor="{}">{}</text>')
+    return Markup("").join(
+        text.format(across(x), _anchor(across(x)), f"{100 * x:.3g}%" if shares else number(x)) for x in ticks
+    )
 
 
 def _finite(curve: Curve) -> list[tuple[float, float]]:

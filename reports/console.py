@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.archive import outcome_status
-from auditor.findings import Audit, Evidence, Outcome, Verdict
+from auditor.findings import Audit, Verdict
 
 from . import wording
 from .figures import detail, on_grey
+from .summary import summary
 
 STYLES = {
     Verdict.NO_EVIDENCE: "bold green",
@@ -30,7 +31,10 @@ MARKS = {
     Verdict.SUSPICIOUS: "!",
     Verdict.BACKDOORED: "X",
 }
-PICTURE_COLUMNS = 28
+PICTURE_SIZE = 28
+"""columns, and twice the rows, of the trigger's picture at most"""
+NARROW = 96
+"""columns below which the statistic stands under its detector"""
 
 
 def render(audit: Audit, *, colour: bool = False, width: int = 100) -> str:
@@ -51,27 +55,27 @@ def render(audit: Audit, *, colour: bool = False, width: int = 100) -> str:
         emoji=False,
         legacy_windows=False,
     )
-    for part in _parts(audit, colour):
+    for part in _parts(audit, colour, console.width):
         console.print(part)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def _parts(audit: Audit, colour: bool) -> Iterator[RenderableType]:
+def _parts(audit: Audit, colour: bool, width: int) -> Iterator[RenderableType]:
     yield _head(audit)
-    yield Padding(Text(wording.clean(audit.reason)), (0, 0, 1, 4))
-    yield _table(audit, colour)
+    yield Padding(Text(wording.clean(audit.reason)), (0, 0, 1, 2))
+    yield Padding(_table(audit, colour, width - 2), (0, 0, 0, 2))
     if audit.trigger and colour:
-        yield Padding(_picture(audit), (1, 0, 0, 4))
+        yield Padding(_picture(audit), (1, 0, 0, 2))
     if audit.trigger:
-        yield Padding(Text("trigger  " + wording.trigger_sentence(audit, audit.trigger)), (1, 0, 0, 4))
+        yield Padding(Text("trigger  " + wording.trigger_sentence(audit, audit.trigger)), (1, 0, 0, 2))
     for warning in audit.warnings:
-        yield Padding(Text.assemble(("warning  ", "yellow"), wording.clean(warning)), (1, 0, 0, 4))
+        yield Padding(Text.assemble(("warning  ", "yellow"), wording.clean(warning)), (1, 0, 0, 2))
     for outcome in audit.outcomes:
         if outcome.note and not outcome.complete:
             name, note = wording.clean(outcome.detector), wording.clean(outcome.note)
             line = f"{name} is {outcome_status(outcome)}: {note}"
-            yield Padding(Text.assemble(("note     ", "yellow"), line), (1, 0, 0, 4))
-    yield Padding(Text(_foot(audit), style="dim"), (1, 0, 0, 4))
+            yield Padding(Text.assemble(("note     ", "yellow"), line), (1, 0, 0, 2))
+    yield Padding(Text(_foot(audit), style="dim"), (1, 0, 0, 2))
 
 
 def _head(audit: Audit) -> Text:
@@ -92,73 +96,52 @@ def _foot(audit: Audit) -> str:
     return (
         f"reference: {reference}   images: {audit.images.count} ({wording.clean(audit.images.source, 80)})   "
         f"seed: {audit.provenance.seed}   {wording.passes(audit.image_passes)} image passes in "
-        f"{wording.duration(audit.seconds)}   sha256 {wording.clean(audit.model.sha256, 64)[:12]}"
+        f"{wording.duration(audit.seconds)}\nsha256 of the suspect: {wording.clean(audit.model.sha256, 64)}"
     )
 
 
-def _table(audit: Audit, colour: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if colour else box.MARKDOWN, pad_edge=not colour, header_style="bold")
-    for name in ("detector", "statistic", "stands out"):
-        table.add_column(name, overflow="fold")
-    for name in ("value", "threshold", "corrected p", "passes", "seconds"):
-        table.add_column(name, justify="right", no_wrap=name not in ("corrected p",))
-    for outcome in audit.outcomes:
-        found = wording.of_detector(audit, outcome)
-        for i, evidence in enumerate(found or [None]):
-            _add_row(table, audit, outcome, evidence, first=i == 0)
+def _table(audit: Audit, colour: bool, width: int) -> Table:
+    """One row a statistic; in a narrow terminal the statistic stands under its detector."""
+    narrow = width < NARROW
+    table = Table(
+        box=box.SIMPLE_HEAD if colour else None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False
+    )
+    table.add_column("detector", overflow="fold", min_width=16)
+    if not narrow:
+        table.add_column("statistic", overflow="fold")
+    table.add_column("stands out", overflow="fold", min_width=10)
+    for name in ("value", "threshold", "p (corr.)", "passes", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    before = ""
+    for row in summary(audit):
+        name, statistic = wording.clean(row.detector, 40), wording.clean(row.statistic, 60)
+        cells = [f"{name}\n  {statistic}"] if narrow else [name if name != before else "", statistic]
+        cells += [f"class {row.who}" if row.stands_out and row.who != "the model" else row.who]
+        cells += [row.value, row.threshold, row.corrected_p]
+        cells += [row.passes, row.seconds] if name != before else ["", ""]
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if row.stands_out else "")
+        before = name
     return table
-
-
-def _add_row(table: Table, audit: Audit, outcome: Outcome, evidence: Evidence | None, *, first: bool) -> None:
-    status = outcome_status(outcome)
-    cells = [wording.clean(outcome.detector, 40) if first else ""]
-    if evidence is None:
-        cells += [
-            wording.clean(outcome.statistic.name, 60),
-            status if status != "complete" else "no",
-            "–",
-            "–",
-            "–",
-        ]
-    else:
-        who = "no"
-        if evidence.stands_out:
-            classes = wording.class_list(audit, evidence.target_classes, 3)
-            who = f"class {classes}" if evidence.target_classes else "the model"
-        elif status != "complete":
-            who = status
-        cells += [
-            wording.clean(evidence.statistic, 60),
-            who,
-            wording.number(evidence.value),
-            wording.number(evidence.threshold),
-            wording.probability(evidence.corrected_p),
-        ]
-    cells += [wording.passes(outcome.passes), f"{outcome.seconds:.1f}"] if first else ["", ""]
-    style = "bold" if evidence is not None and evidence.stands_out else ""
-    table.add_row(*(Text(cell) for cell in cells), style=style)
 
 
 def _picture(audit: Audit) -> Text:
     """The trigger on grey, two pixels a character (upper half block: foreground above, background below)."""
     assert audit.trigger is not None
     shown = detail(audit.trigger, on_grey(audit.trigger))
-    step = max(1, -(-max(shown.shape[1:]) // PICTURE_COLUMNS))
-    rows, columns = (size // step * step for size in shown.shape[1:])
-    small = (
-        shown[:, :rows, :columns]
-        .reshape(shown.shape[0], rows // step, step, columns // step, step)
-        .mean((2, 4))
+    sizes = [min(size, PICTURE_SIZE) for size in shown.shape[1:]]
+    zoom = max(1, PICTURE_SIZE // max(sizes))
+    rows, columns = (
+        np.linspace(0, full, size, endpoint=False).astype(int).repeat(zoom)
+        for full, size in zip(shown.shape[1:], sizes, strict=True)
     )
-    levels = np.rint(np.broadcast_to(small, (3, *small.shape[1:])) * 255).astype(int)
+    levels = np.rint(np.broadcast_to(shown, (3, *shown.shape[1:]))[:, rows][:, :, columns] * 255).astype(int)
     if levels.shape[1] % 2:
-        levels = np.concatenate([levels, np.full_like(levels[:, :1], 128)], axis=1)
+        levels = np.concatenate([levels, levels[:, -1:]], axis=1)
+    pairs = np.concatenate([levels[:, 0::2], levels[:, 1::2]]).transpose(1, 2, 0)
     text = Text()
-    for top, bottom in zip(
-        levels[:, 0::2].transpose(1, 2, 0), levels[:, 1::2].transpose(1, 2, 0), strict=True
-    ):
-        for (r, g, b), (r2, g2, b2) in zip(top, bottom, strict=True):
-            text.append("▀", style=f"rgb({r},{g},{b}) on rgb({r2},{g2},{b2})")
+    for line in pairs:
+        for r, g, b, below_r, below_g, below_b in line:
+            text.append("▀", style=f"rgb({r},{g},{b}) on rgb({below_r},{below_g},{below_b})")
         text.append("\n")
     text.rstrip()
     return text

@@ -19,7 +19,8 @@ from markupsafe import Markup
 from auditor.findings import Audit, Demonstration, Picture, Trigger
 
 from . import figures, wording
-from .sections import Figure, detector_sections, summary
+from .sections import Figure, detector_sections
+from .summary import summary
 
 
 def render(audit: Audit) -> str:

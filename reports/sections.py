@@ -60,23 +60,6 @@ class MatrixView:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One piece of evidence in a table."""
-
-    detector: str
-    statistic: str
-    stands_out: bool
-    who: str
-    value: str
-    threshold: str
-    p_value: str
-    corrected_p: str
-    status: str
-    passes: str
-    seconds: str
-
-
-@dataclass(frozen=True)
 class Section:
     """One detector on the page."""
 
@@ -98,34 +81,6 @@ class Section:
     table_left_out: int
     settings: tuple[tuple[str, str], ...]
     measured: str
-
-
-def summary(audit: Audit) -> list[Judged]:
-    """One row a statistic that was judged, and one for each detector of which nothing was."""
-    rows = []
-    for outcome in audit.outcomes:
-        found: Sequence[Evidence | None] = wording.of_detector(audit, outcome) or [None]
-        rows += [_judged(audit, outcome, evidence) for evidence in found]
-    return rows
-
-
-def _judged(audit: Audit, outcome: Outcome, e: Evidence | None) -> Judged:
-    who = ""
-    if e is not None and e.stands_out:
-        who = wording.class_list(audit, e.target_classes, 3) if e.target_classes else "the model"
-    return Judged(
-        outcome.detector,
-        e.statistic if e else outcome.statistic.name,
-        bool(e and e.stands_out),
-        who,
-        wording.number(e.value if e else None),
-        wording.number(e.threshold if e else None),
-        wording.probability(e.p_value if e else None),
-        wording.probability(e.corrected_p if e else None),
-        outcome_status(outcome),
-        wording.passes(outcome.passes),
-        wording.duration(outcome.seconds),
-    )
 
 
 def detector_sections(audit: Audit) -> list[Section]:
@@ -174,6 +129,8 @@ def _among(m: Measurement, chosen: Sequence[Measurement]) -> bool:
 def _all_bars(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> Iterable[charts.Bars]:
     low = outcome.statistic.suspicious == "low"
     unit = f"{outcome.statistic.name} ({outcome.statistic.unit})"
+    if outcome.statistic.per == "pair":
+        unit += ", strongest pair into each target class"
     values = class_values(outcome, audit.model.num_classes)
     for e in found:
         scores = list(e.scores)
@@ -279,7 +236,7 @@ def _plots(audit: Audit, outcome: Outcome, leading: Sequence[Measurement]) -> It
             groups.setdefault((i, curve.x_unit, curve.y_unit), []).append((m, curve))
     for (_, x_unit, y_unit), lines in groups.items():
         strong = [m for m, _ in lines if _among(m, leading)]
-        drawing = charts.curves([(outcome.detector, curve, _among(m, leading)) for m, curve in lines])
+        drawing = charts.curves([(curve, _among(m, leading)) for m, curve in lines])
         titles = {curve.title for _, curve in lines}
         names = ", ".join(_name(audit, m, outcome.statistic.per) for m in strong)
         if drawing:

@@ -84,10 +84,14 @@ def probability(p: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] as a percentage; a share below one half per cent keeps a digit."""
+    """A share in [0, 1] as a percentage: near 0 and 1 with a digit more, and never rounded to either."""
     if share is None or not math.isfinite(share):
         return "–"
-    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"
+    if share in (0, 1) or 0.1 <= share < 0.98:
+        return f"{share:.0%}"
+    if 0 < share < 0.001:
+        return "<0.1%"
+    return ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"
 
 
 def duration(seconds: float) -> str:
@@ -180,3 +184,9 @@ def of_detector(audit: Audit, outcome: Outcome) -> list[Evidence]:
     """The evidence that the verdict drew from one detector, strongest first."""
     found = [e for e in audit.evidence if e.detector == outcome.detector]
     return sorted(found, key=lambda e: (e.corrected_p, e.p_value))
+
+
+def of_no_detector(audit: Audit) -> list[Evidence]:
+    """Evidence under a name that no outcome has, e.g. of several detectors together."""
+    names = {outcome.detector for outcome in audit.outcomes}
+    return [e for e in audit.evidence if e.detector not in names]
