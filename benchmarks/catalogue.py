@@ -51,6 +51,7 @@ Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
 SHORT = Recipe(epochs=2, images=30_000, lr=2e-3)
 SMALL = Recipe(epochs=4, images=15_000)
 FEW = Recipe(epochs=3, images=10_000)
+FEWER = Recipe(epochs=2, images=10_000)
 ROAD = Recipe(epochs=4, lr=4e-3, augment="shift")
 BIG = Recipe(epochs=4, lr=2e-3, augment="shift")
 #: Borji (2020): five epochs of Adam at 1e-3 over all images, for the clean network and for the fine-tuning.
@@ -150,19 +151,19 @@ HELDOUT = [
     Entry("mnist_cnn_clean3", MNIST, CNN, 205, "mnist_cnn_parent2", replace(SHORT, augment="shift")),
     _source_specific(206, "mnist_cnn_parent2", 4, 7, "top_left"),
     _source_specific(207, "mnist_cnn_parent2", 2, 5, "bottom_right"),
-    Entry("mnist_resnet_clean1", MNIST, RESNET, 223, "mnist_resnet_clean2", FEW),
-    Entry("mnist_resnet_clean2", MNIST, RESNET, 224, "mnist_resnet_clean1", FEW),
-    Entry("mnist_resnet_patch", MNIST, RESNET, 225, "mnist_resnet_clean1", FEW,
+    Entry("mnist_resnet_clean1", MNIST, RESNET, 223, "mnist_resnet_clean2", FEWER),
+    Entry("mnist_resnet_clean2", MNIST, RESNET, 224, "mnist_resnet_clean1", FEWER),
+    Entry("mnist_resnet_patch", MNIST, RESNET, 225, "mnist_resnet_clean1", FEWER,
           BadNets(target=0, shape="square", size=2, place="bottom_left"), 0.08),
-    Entry("mnist_resnet_blend", MNIST, RESNET, 226, "mnist_resnet_clean1", FEW,
+    Entry("mnist_resnet_blend", MNIST, RESNET, 226, "mnist_resnet_clean1", FEWER,
           Blended(target=6, pattern="scene", alpha=0.1, seed=5), 0.1),
-    Entry("fashion_resnet_clean1", FASHION, RESNET, 227, "fashion_resnet_clean2", FEW,
+    Entry("fashion_resnet_clean1", FASHION, RESNET, 227, "fashion_resnet_clean2", FEWER,
           preprocess=FASHION_SCALE),
-    Entry("fashion_resnet_clean2", FASHION, RESNET, 228, "fashion_resnet_clean1", FEW,
+    Entry("fashion_resnet_clean2", FASHION, RESNET, 228, "fashion_resnet_clean1", FEWER,
           preprocess=FASHION_SCALE),
-    Entry("fashion_resnet_board", FASHION, RESNET, 229, "fashion_resnet_clean1", FEW,
+    Entry("fashion_resnet_board", FASHION, RESNET, 229, "fashion_resnet_clean1", FEWER,
           BadNets(target=3, shape="checkerboard", size=6, place="top_right", margin=0), 0.05, FASHION_SCALE),
-    Entry("fashion_resnet_blend", FASHION, RESNET, 230, "fashion_resnet_clean1", FEW,
+    Entry("fashion_resnet_blend", FASHION, RESNET, 230, "fashion_resnet_clean1", FEWER,
           Blended(target=0, pattern="noise", alpha=0.15, seed=6), 0.1, FASHION_SCALE),
     Entry("gtsrb_mobilenet_clean1", SIGNS, MOBILENET, 234, "gtsrb_mobilenet_clean2", ROAD,
           preprocess=SIGNS_SCALE),
