@@ -1,4 +1,4 @@
-"""Is this installation sound? Versions, device, and the trap that many meet: torch beside another torchvision."""
+"""Is this installation sound? Versions, device, and the trap of torch beside another torchvision."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _check_files(request: ScanRequest) -> None:
     """Class names are read by the scan; that their file is there is better said before the work."""
     if request.classes is not None and not request.classes.is_file():
         raise ConfigError(
-            f"expected a text file of class names at {request.classes.name!a}, got no such file; check --classes"
+            f"expected a file of class names at {request.classes.name!a}, got no such file; check --classes"
         )
     if request.reference_options is not None and request.reference is None:
         raise ConfigError("expected a reference to apply its options to, got none; add --reference FILE")
