@@ -7,7 +7,7 @@ backward pass, and the gradients of mask and canvas are formed by hand from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auditor import Classifier
-
-Track = Callable[[Iterable[int], str], Iterator[int]]
-
 
 @dataclass
 class Jobs:
@@ -34,17 +31,24 @@ class Jobs:
     masks: Tensor | None = None
     """(J, H, W) in [0, 1], once searched"""
 
+    def of(self, target: int) -> list[tuple[Tensor, Tensor]]:
+        """Mask (H, W) and canvas (C, H, W) of each finished search for a class."""
+        assert self.masks is not None
+        own = (self.targets == target).nonzero().flatten().tolist()
+        return [(self.masks[j], self.canvases[j]) for j in own]
+
 
 @dataclass(frozen=True)
 class SearchPlan:
     """The constants of Algorithm 1."""
 
-    steps: int
     batch: int
     mask_step: float
     canvas_step: float
     alpha: float
     beta: float
+    mask_start: float = 0.5
+    """mask before the first step; less than 0.5 leaves more of the image to see"""
 
 
 def eligible(classes: Tensor, target: int, source: int | None = None) -> Tensor:
@@ -57,7 +61,13 @@ def eligible(classes: Tensor, target: int, source: int | None = None) -> Tensor:
 
 
 def search(
-    model: Classifier, images: Tensor, classes: Tensor, jobs: Jobs, plan: SearchPlan, rng: torch.Generator, track: Track
+    model: Classifier,
+    images: Tensor,
+    classes: Tensor,
+    jobs: Jobs,
+    plan: SearchPlan,
+    rng: torch.Generator,
+    steps: Iterable[int],
 ) -> Jobs:
     """Algorithm 1 for all jobs at once; returns them with ``masks`` (and learned ``canvases``) filled.
 
@@ -67,12 +77,12 @@ def search(
     device = model.device
     images = images.to(device)
     height, width = images.shape[-2:]
-    masks = torch.full((len(jobs.targets), height, width), 0.5, device=device)  # line 1
+    masks = torch.full((len(jobs.targets), height, width), plan.mask_start, device=device)  # line 1
     canvases = jobs.canvases.to(device).clone()
     targets = jobs.targets.to(device)
     pools = _pools(classes, jobs)
     chunk = max(1, model.batch_images // plan.batch)
-    for _ in track(range(plan.steps), "searching patterns"):
+    for _ in steps:
         draws = torch.rand(len(pools), plan.batch, generator=rng)
         for start in range(0, len(pools), chunk):
             part = slice(start, start + chunk)
@@ -133,10 +143,44 @@ def cut(masks: Tensor, size: float) -> Tensor:
     return out.view_as(masks)
 
 
+def cut_window(masks: Tensor, size: float) -> Tensor:
+    """The square window of a ``size`` share of the pixels that holds the most mask becomes 1.
+
+    (J, H, W) → (J, H, W) of 0 and 1. A patch trigger is compact; the pixels that natural features of a class need are
+    scattered. Not in the paper.
+    """
+    height, width = masks.shape[-2:]
+    side = min(height, width, max(1, round((size * height * width) ** 0.5)))
+    mass = F.avg_pool2d(masks.unsqueeze(1), side, stride=1).flatten(1)
+    corner = mass.argmax(dim=1)
+    columns = width - side + 1
+    top, left = (corner // columns).view(-1, 1, 1), (corner % columns).view(-1, 1, 1)
+    ys = torch.arange(height, device=masks.device).view(1, -1, 1)
+    xs = torch.arange(width, device=masks.device).view(1, 1, -1)
+    return ((ys >= top) & (ys < top + side) & (xs >= left) & (xs < left + side)).to(masks.dtype)
+
+
 @torch.no_grad()
-def answers(model: Classifier, images: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
-    """The model's answers to ``images`` (N, C, H, W) with one pattern put on; (N,) class numbers, on the CPU."""
+def margins(model: Classifier, images: Tensor, mask: Tensor, pattern: Tensor, target: int) -> Tensor:
+    """Logit of ``target`` minus the strongest other, for ``images`` (N, C, H, W) with a pattern put on; (N,), CPU.
+
+    Above 0: the pattern turned the image into the target.
+    """
     mask, pattern = mask.to(model.device), pattern.to(model.device)
-    return torch.cat(
-        [model.logits(torch.lerp(b.to(model.device), pattern, mask)).argmax(1).cpu() for b in model.batches(images)]
-    )
+    rows = [model.logits(torch.lerp(b.to(model.device), pattern, mask)).cpu() for b in model.batches(images)]
+    return target_margin(torch.cat(rows), target)
+
+
+def target_margin(logits: Tensor, target: int) -> Tensor:
+    """(N, K) → (N,) logit of ``target`` minus the strongest other."""
+    others = logits.clone()
+    others[:, target] = -torch.inf
+    return logits[:, target] - others.amax(1)
+
+
+@torch.no_grad()
+def usual_margin(model: Classifier, images: Tensor) -> float:
+    """How surely the model answers clean images: the median of top minus second logit."""
+    logits = torch.cat([model.logits(b.to(model.device)).cpu() for b in model.batches(images)])
+    top = logits.topk(2, dim=1).values
+    return float((top[:, 0] - top[:, 1]).median())

@@ -1,0 +1,115 @@
+"""Blend: a faint whole-image pattern that commands each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from auditor import Classifier, Context, Measurement, Need, Picture, Setting, Statistic, Trigger
+
+from .pattern_search import Jobs, SearchPlan, eligible, margins, search, usual_margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """How fully one image, blended faintly over all others, commands each class.
+
+    For each class y a canvas x_c minimises −log f_y((1 − a)·x_n + a·x_c) at fixed opacities a: the learned-canvas search
+    of ISCP (Appendix H, Eq. 4) with the mask held at a. It finds what blended-injection attacks plant (Chen et al.,
+    2017, opacities 0.1 to 0.2), which no small pattern shows. The statistic is the commanding predictive power (see
+    `iscp`), averaged over the opacities.
+
+    Paper: the search is "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space", Appendix H; holding the
+    mask constant is ours.
+    Cost: K · len(opacities) · steps · batch image passes; twice that with a reference.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    statistic: ClassVar[Statistic] = Statistic("commanding predictive power of a blend", "share of images")
+
+    opacities: Annotated[tuple[float, ...], Setting("opacities a of the blended image", low=0.001, high=0.9)] = (
+        0.1,
+        0.2,
+    )
+    steps: Annotated[int, Setting("sign steps per search", low=1, high=100_000)] = 40
+    batch: Annotated[int, Setting("images a step and search", low=1, high=1024)] = 8
+    step: Annotated[float, Setting("step of the blended image, of 1", low=1e-4, high=1)] = 0.04
+    search_reference: Annotated[bool, Setting("search the reference too, and subtract what it yields")] = True
+    test_images: Annotated[int, Setting("held-out images an opacity and class", low=8, high=10_000)] = 150
+
+    def detect(self, ctx: Context) -> Iterator[Measurement]:
+        """One measurement a class, with its trigger."""
+        canvases = self._search(ctx, ctx.model, "suspect")
+        ours = self._commanding(ctx, ctx.model, canvases)
+        theirs = torch.zeros_like(ours)
+        if ctx.reference is not None and self.search_reference:
+            theirs = self._commanding(ctx, ctx.reference, self._search(ctx, ctx.reference, "reference"))
+        for target in range(ctx.num_classes):
+            yield self._measurement(ctx, target, canvases[:, target], ours[:, target], theirs[:, target])
+
+    def _search(self, ctx: Context, model: Classifier, who: str) -> Tensor:
+        """Learned canvases, (opacities, K, C, H, W)."""
+        k, shape = ctx.num_classes, model.input_shape
+        images, classes = ctx.images.search, ctx.images.search_classes
+        found = []
+        for opacity in self.opacities:
+            start = torch.rand(k, *shape, generator=ctx.rng)
+            plan = SearchPlan(self.batch, 0.0, self.step, 0.0, 0.0, mask_start=opacity)
+            steps = ctx.track(range(self.steps), f"{who}, blend at {opacity:g}")
+            jobs = Jobs(torch.arange(k), start, learned=True)
+            found.append(search(model, images, classes, jobs, plan, ctx.rng, steps).canvases.cpu())
+        return torch.stack(found)
+
+    def _commanding(self, ctx: Context, model: Classifier, canvases: Tensor) -> Tensor:
+        """Commanding predictive power on held-out images, (opacities, K)."""
+        usual = max(0.0, usual_margin(model, ctx.images.held_out))
+        rates = torch.zeros(canvases.shape[:2])
+        for row, opacity in enumerate(self.opacities):
+            for target in range(ctx.num_classes):
+                margin = self._margins(ctx, model, canvases[row, target], opacity, target)
+                rates[row, target] = (margin > usual).float().mean()
+        return rates
+
+    def _margins(self, ctx: Context, model: Classifier, canvas: Tensor, opacity: float, target: int) -> Tensor:
+        images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][: self.test_images]
+        return margins(model, images, torch.full(canvas.shape[1:], opacity), canvas, target)
+
+    def _measurement(
+        self, ctx: Context, target: int, canvases: Tensor, ours: Tensor, theirs: Tensor
+    ) -> Measurement:
+        """The trigger shown is the faintest blend within reach of the best."""
+        per_opacity = [
+            float((self._margins(ctx, ctx.model, canvas, a, target) > 0).float().mean())
+            for a, canvas in zip(self.opacities, canvases, strict=True)
+        ]
+        chosen = next(i for i, rate in enumerate(per_opacity) if rate >= 0.95 * max(per_opacity))
+        opacity, canvas = self.opacities[chosen], canvases[chosen]
+        transferred = None
+        if ctx.reference is not None:
+            margin = self._margins(ctx, ctx.reference, canvas, opacity, target)
+            transferred = float((margin > 0).float().mean())
+        extras = {
+            "predictive power": per_opacity[chosen],
+            "opacity": opacity,
+            "commanding predictive power, suspect": float(ours.mean()),
+        }
+        if transferred is not None:
+            extras["predictive power on the reference"] = transferred
+            extras["commanding predictive power, reference"] = float(theirs.mean())
+        return Measurement(
+            value=max(0.0, float((ours - theirs).mean())),
+            target_class=target,
+            trigger=Trigger(
+                mask=torch.full(canvas.shape[1:], opacity).numpy(),
+                pattern=canvas.numpy(),
+                success_rate=per_opacity[chosen],
+                reference_success_rate=transferred,
+                images=min(self.test_images, len(ctx.images.held_out)),
+            ),
+            extras=extras,
+            exhibits=(Picture(f"blended image, shown at full strength (used at {opacity:.0%})", canvas.numpy()),),
+        )

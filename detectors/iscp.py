@@ -1,0 +1,216 @@
+"""ISCP: the smallest pattern that commands each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor import Classifier, Context, Curve, Measurement, Need, Picture, Setting, Statistic, Trigger
+
+from .pattern_search import (
+    Jobs,
+    SearchPlan,
+    cut,
+    cut_window,
+    eligible,
+    margins,
+    search,
+    usual_margin,
+)
+
+Canvas = Literal["positive", "negative", "random", "white", "black", "learned"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best pattern of one class on one model, tested on held-out images."""
+
+    mask: Tensor
+    """(H, W), of the form and size that is shown as the trigger"""
+    pattern: Tensor
+    """(C, H, W)"""
+    success: float
+    """predictive power of that pattern"""
+    images: int
+    commanding: float
+    """mean commanding predictive power over the sizes of the better family of forms"""
+    curve: tuple[float, ...]
+    """predictive power at each of ``Iscp.sizes`` and ``Iscp.windows``"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iscp:
+    """How fully a small pattern commands each class: the share of images of other classes that it turns into the class.
+
+    For each class y and canvas x_c a mask m minimises −log f_y(m·x_c + (1 − m)·x_n) + α‖m‖₁/n over images x_n of other
+    classes, by steps of the gradient's sign from m = 0.5, clipped to [0, 1] (Eqs. 1, 2; Algorithm 1); the pattern is
+    the canvas under the strongest pixels of the mask. *Predictive power* is the share of held-out images it turns into y.
+
+    The statistic is the *commanding* predictive power: those images only count that are turned with a margin of logits
+    above the usual one of clean images, averaged over the sizes (of the strongest pixels, or of the square windows,
+    whichever gives more). Natural features of a class push an image just over the border; a trained-in trigger outweighs
+    the image, and does so at small sizes.
+
+    Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
+    Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
+    Cost: K · canvases · N · steps · batch image passes, and about half as much to test; twice that with a reference.
+
+    Deviations, each a setting: learned and white canvases are the default; steps of 0.04 for fewer of them; minibatches
+    are drawn at random; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with
+    a reference, what the reference yields to the same search is subtracted.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    statistic: ClassVar[Statistic] = Statistic("commanding predictive power", "share of images")
+
+    canvases: Annotated[
+        tuple[Canvas, ...],
+        Setting("canvases that patterns are cut from", paper="positive, negative, random, white; learned in App. H"),
+    ] = ("learned",)
+    per_canvas: Annotated[int, Setting("canvas images N of each sort and class", low=1, high=100, paper="5")] = 1
+    steps: Annotated[int, Setting("sign steps per search", low=1, high=100_000, paper="5 epochs")] = 60
+    batch: Annotated[int, Setting("images a step and search", low=1, high=1024, paper="4")] = 8
+    mask_step: Annotated[float, Setting("step η of the mask", low=1e-4, high=1, paper="0.02")] = 0.04
+    canvas_step: Annotated[float, Setting("step of a learned canvas", low=1e-4, high=1)] = 0.02
+    alpha: Annotated[float, Setting("weight α of the mask's size", low=0, high=1000, paper="0.2")] = 0.2
+    beta: Annotated[float, Setting("weight β of total variation (Eq. 3)", low=0, high=100, paper="0, 0.2, 1")] = 0.0
+    sizes: Annotated[
+        tuple[float, ...],
+        Setting("pattern sizes, share of pixels, strongest pixels of the mask", low=1e-4, high=1, paper="0.01 to 0.1"),
+    ] = (0.0025, 0.005, 0.01)
+    windows: Annotated[
+        tuple[float, ...], Setting("pattern sizes, share of pixels, strongest square window", low=1e-4, high=1)
+    ] = (0.01, 0.02, 0.035)
+    curve: Annotated[
+        tuple[float, ...],
+        Setting("pattern sizes of the predictive-power curve that is shown", low=1e-4, high=1, paper="0.01 to 0.1"),
+    ] = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
+    test_images: Annotated[int, Setting("held-out images a size and class", low=8, high=10_000)] = 100
+    search_reference: Annotated[
+        bool, Setting("search the reference too, and subtract what it yields", paper="false")
+    ] = True
+
+    def detect(self, ctx: Context) -> Iterator[Measurement]:
+        """One measurement a class, with its trigger."""
+        ours = self._find(ctx, ctx.model)
+        theirs = None
+        if ctx.reference is not None and self.search_reference:
+            theirs = self._find(ctx, ctx.reference)
+        for target, found in enumerate(ours):
+            yield self._measurement(ctx, target, found, theirs[target] if theirs else None)
+
+    def _find(self, ctx: Context, model: Classifier) -> list[Found]:
+        """Search all classes and canvases at once, choose each class's pattern on search images, test on held-out."""
+        who = "reference" if model is ctx.reference else "suspect"
+        images, classes = ctx.images.search, ctx.images.search_classes
+        plan = SearchPlan(self.batch, self.mask_step, self.canvas_step, self.alpha, self.beta)
+        done: list[Jobs] = []
+        for canvas in self.canvases:
+            jobs = Jobs(*self._canvases(ctx, model, canvas), learned=canvas == "learned")
+            steps = ctx.track(range(self.steps), f"{who}, {canvas} canvas")
+            done.append(search(model, images, classes, jobs, plan, ctx.rng, steps))
+        usual = max(0.0, usual_margin(model, ctx.images.held_out))
+        found = []
+        for target in ctx.track(range(ctx.num_classes), f"{who}, testing patterns"):
+            searches = [pair for jobs in done for pair in jobs.of(target)]
+            found.append(self._test(ctx, model, searches, target, usual))
+        return found
+
+    def _canvases(self, ctx: Context, model: Classifier, canvas: Canvas) -> tuple[Tensor, Tensor]:
+        """Target classes (J,) and canvases (J, C, H, W) of one sort (Section 3, Canvas Sampling)."""
+        k, shape = ctx.num_classes, ctx.model.input_shape
+        targets = torch.arange(k).repeat_interleave(self.per_canvas)
+        if canvas in ("white", "black"):
+            return torch.arange(k), torch.full((k, *shape), 1.0 if canvas == "white" else 0.0)
+        if canvas == "learned":
+            return targets, torch.rand(len(targets), *shape, generator=ctx.rng)
+        images, classes = ctx.images.search, ctx.images.search_classes
+        confidence = model.probabilities(images)
+        picked = []
+        for target in range(k):
+            own = (classes == target).nonzero().flatten() if canvas != "negative" else eligible(classes, target)
+            own = own if len(own) else torch.arange(len(images))
+            if canvas == "random":
+                order = torch.randint(len(own), (self.per_canvas,), generator=ctx.rng)
+            else:
+                order = confidence[own, target].argsort(descending=True)[: self.per_canvas]
+            chosen = own[order]
+            picked.append(chosen[torch.arange(self.per_canvas) % len(chosen)])
+        return targets, images[torch.cat(picked)]
+
+    def _cuts(self, mask: Tensor) -> list[Tensor]:
+        """All forms of one mask (H, W): the sizes, then the windows."""
+        one = mask.unsqueeze(0)
+        return [cut(one, s)[0] for s in self.sizes] + [cut_window(one, s)[0] for s in self.windows]
+
+    def _choose(
+        self, ctx: Context, model: Classifier, searches: list[tuple[Tensor, Tensor]], target: int, usual: float
+    ) -> tuple[int, int]:
+        """Which search and which form command most, on search images; ties go to the larger margin."""
+        images = ctx.images.search[eligible(ctx.images.search_classes, target)][:48]
+        scored = []
+        for number, (soft, canvas) in enumerate(searches):
+            for form, mask in enumerate(self._cuts(soft)):
+                margin = margins(model, images, mask, canvas, target)
+                scored.append((_share(margin, usual), float(margin.median()), -form, number))
+        _, _, form, number = max(scored)
+        return number, -form
+
+    def _test(
+        self, ctx: Context, model: Classifier, searches: list[tuple[Tensor, Tensor]], target: int, usual: float
+    ) -> Found:
+        """Choose on search images, measure on held-out ones."""
+        number, form = self._choose(ctx, model, searches, target, usual)
+        soft, canvas = searches[number]
+        images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)]
+        few = images[: self.test_images]
+        forms = self._cuts(soft)
+        commanding = [_share(margins(model, few, mask, canvas, target), usual) for mask in forms]
+        families = [f for f in (commanding[: len(self.sizes)], commanding[len(self.sizes) :]) if f]
+        curve = [_share(margins(model, few, cut(soft.unsqueeze(0), s)[0], canvas, target), 0.0) for s in self.curve]
+        return Found(
+            mask=forms[form].cpu(),
+            pattern=canvas.cpu(),
+            success=_share(margins(model, images, forms[form], canvas, target), 0.0),
+            images=len(images),
+            commanding=max(sum(f) / len(f) for f in families),
+            curve=tuple(curve),
+        )
+
+    def _measurement(self, ctx: Context, target: int, found: Found, theirs: Found | None) -> Measurement:
+        extras = {"predictive power": found.success, "commanding predictive power, suspect": found.commanding}
+        value, transferred = found.commanding, None
+        if ctx.reference is not None:
+            images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)]
+            margin = margins(ctx.reference, images, found.mask, found.pattern, target)
+            transferred = float((margin > 0).float().mean())
+            extras["predictive power on the reference"] = transferred
+        if theirs is not None:
+            extras["commanding predictive power, reference"] = theirs.commanding
+            value = max(0.0, value - theirs.commanding)
+        pixels = torch.where(found.mask > 0, found.pattern, torch.full_like(found.pattern, 0.5))
+        return Measurement(
+            value=value,
+            target_class=target,
+            trigger=Trigger(
+                mask=found.mask.numpy(),
+                pattern=found.pattern.numpy(),
+                success_rate=found.success,
+                reference_success_rate=transferred,
+                images=found.images,
+            ),
+            extras=extras,
+            exhibits=(
+                Picture("pattern", np.asarray(pixels.numpy(), dtype=np.float32)),
+                Curve("predictive power", self.curve, found.curve, "share of pixels", "share of images"),
+            ),
+        )
+
+
+def _share(margin: Tensor, above: float) -> float:
+    return float((margin > above).float().mean())
