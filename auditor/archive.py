@@ -24,7 +24,7 @@ from typing import Any, Literal, NoReturn
 from auditor.array_json import REMEDY, ascii_only, kind_of, typed, unexpected
 from auditor.errors import ConfigError
 from auditor.findings import SCHEMA_VERSION, Audit, Curve, Evidence, Measurement, Outcome, Statistic, Trigger
-from auditor.record_json import decode_record, encode_record, plain
+from auditor.record_json import decode_record, encode, encode_record, plain
 
 MAX_CLASS = 1_000_000
 """class numbers that are accepted from a file"""
@@ -87,10 +87,10 @@ def save_text(path: Path, text: str) -> None:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             # a device or a pipe is written to; replacing it would break it for everybody
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
             return
         try:
-            with open(temporary, "x", encoding="utf-8", newline="\n") as file:
+            with open(temporary, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -118,10 +118,10 @@ def _encode_outcome(outcome: Outcome, encoded: dict[str, Any], audit: Audit) -> 
         "suspicious": statistic["suspicious"],
         "per": statistic["per"],
         "status": outcome_status(outcome),
-        "value": plain(lead.value) if lead else None,
-        "threshold": plain(lead.threshold) if lead else None,
-        "p_value": plain(lead.p_value) if lead else None,
-        "corrected_p": plain(lead.corrected_p) if lead else None,
+        "value": encode(lead.value, float) if lead else None,
+        "threshold": encode(lead.threshold, float) if lead else None,
+        "p_value": encode(lead.p_value, float) if lead else None,
+        "corrected_p": encode(lead.corrected_p, float) if lead else None,
         "stands_out": any(found.stands_out for found in of_detector),
         "target_classes": sorted(
             {c for found in of_detector if found.stands_out for c in found.target_classes}

@@ -43,15 +43,18 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def encode(value: Any) -> Any:
-    """Any field of a result type as a JSON value."""
+def encode(value: Any, kind: Any = Any) -> Any:
+    """A field of a result type, annotated as ``kind``, as a JSON value; whole floats stay floats."""
     if dataclasses.is_dataclass(value):
         return encode_record(value)
     if isinstance(value, np.ndarray):
         return encode_array(value)
     if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
-    return plain(value)
+        return [encode(item, next(iter(get_args(kind)), Any)) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): encode(item, next(iter(get_args(kind)[1:]), Any)) for key, item in value.items()}
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return float(value) if whole and (kind is float or float in get_args(kind)) else plain(value)
 
 
 def encode_record(record: Any) -> dict[str, Any]:
@@ -60,7 +63,9 @@ def encode_record(record: Any) -> dict[str, Any]:
         return {"kind": "picture", "title": record.title, "png": encode_png(record.pixels)}
     if isinstance(record, Matrix):
         return {"kind": "matrix", "title": record.title, "unit": record.unit, **encode_matrix(record.values)}
-    fields = {field.name: encode(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    hints = get_type_hints(type(record))
+    names = [field.name for field in dataclasses.fields(record)]
+    fields = {name: encode(getattr(record, name), hints[name]) for name in names}
     return {"kind": "curve", **fields} if isinstance(record, Curve) else fields
 
 
@@ -93,7 +98,7 @@ def decode(kind: Any, data: Any, where: str) -> Any:
 def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
     if kind is float:
         number = typed((int, float), data, where, "a number") if data is not None else math.nan
-        return float(number) if abs(number) < 1e300 or math.isnan(number) else math.nan
+        return float(number) if abs(number) < 1e300 else math.nan
     if kind is int:
         return typed(int, data, where, "a whole number")
     if kind is bool:
