@@ -27,12 +27,14 @@ def displayable(pixels: Array) -> Array:
 def on_grey(trigger: Trigger) -> Array:
     """The trigger on a plain mid-grey image, (C, H, W) with C of 1 or 3.
 
-    ``replace``: (1 − mask)·½ + mask·pattern. ``add``: ½ + ½·mask·pattern / max |mask·pattern|, so that the
-    faintest addition is seen; its real strength is in the text beside it.
+    ``replace``: (1 − m)·½ + m·pattern with m = mask / max mask. ``add``: ½ + ½·a / max |a| with
+    a = mask·pattern. Both are drawn at full strength, so that the faintest is seen; its real `strength` is in
+    the text beside it.
     """
     pattern = displayable(trigger.pattern)
     if trigger.mode == "replace":
-        return ((1 - trigger.mask) * GREY + trigger.mask * pattern).astype(np.float32)
+        mask = trigger.mask / (float(trigger.mask.max()) or 1)
+        return ((1 - mask) * GREY + mask * pattern).astype(np.float32)
     added = trigger.mask * pattern
     largest = float(np.abs(added).max())
     return (GREY + GREY * added / (largest or 1)).astype(np.float32)

@@ -22,6 +22,9 @@ from . import figures, wording
 from .sections import Figure, detector_sections
 from .summary import summary
 
+FAINT = 0.95
+"""opacity below which a trigger counts as blended in"""
+
 
 def render(audit: Audit) -> str:
     """The HTML page as text."""
@@ -78,22 +81,19 @@ def _figure(picture: Picture) -> Figure:
 
 def _trigger(audit: Audit, trigger: Trigger) -> dict[str, Any]:
     shown = figures.on_grey(trigger)
-    whole = "the added pattern, on grey" if trigger.mode == "add" else "the trigger, on grey"
+    faint = trigger.mode == "add" or figures.strength(trigger) < FAINT
+    whole = "the trigger, on grey" + (" and at full strength" if faint else "")
     pictures = [Figure(f"{whole}; whole image, {_size(trigger)}", figures.data_uri(shown))]
     if figures.window(trigger):
         pictures.insert(0, Figure("the trigger, enlarged", figures.data_uri(figures.detail(trigger, shown))))
-    pictures.append(
-        Figure(
-            "the mask: white is where the image is changed", figures.data_uri(figures.mask_picture(trigger))
-        )
-    )
+    if float(trigger.mask.min()) < float(trigger.mask.max()):
+        mask = figures.data_uri(figures.mask_picture(trigger))
+        pictures.append(Figure("the mask: white is where the image is changed", mask))
     touched = int((trigger.mask > 0).sum())
-    strength = wording.number(figures.strength(trigger) * 255)
-    how = (
-        f"added, at most {strength}/255 a pixel"
-        if trigger.mode == "add"
-        else "replaces the pixels under its mask"
-    )
+    strength = figures.strength(trigger)
+    how = "replaces the pixels under its mask" if not faint else f"blended in at {wording.percent(strength)}"
+    if trigger.mode == "add":
+        how = f"added, at most {wording.number(strength * 255)}/255 a pixel"
     facts = [
         ("success on held-out images", f"{wording.percent(trigger.success_rate)} of {trigger.images}"),
         ("pixels touched", f"{touched:,} of {trigger.mask.size:,} ({wording.percent(trigger.size)})"),

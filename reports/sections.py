@@ -249,8 +249,8 @@ def _picture_rows(audit: Audit, measurements: Sequence[Measurement]) -> Iterable
         pictures = [Figure(e.title, figures.data_uri(e.pixels)) for e in m.exhibits if isinstance(e, Picture)]
         if m.trigger is not None and not bool((m.trigger.mask > 0).all()):
             shown = figures.data_uri(figures.on_grey(m.trigger))
-            pictures.append(
-                Figure(f"recovered trigger, {wording.percent(m.trigger.success_rate)} success", shown)
-            )
+            if all(shown != picture.uri for picture in pictures):
+                caption = f"recovered trigger, {wording.percent(m.trigger.success_rate)} success"
+                pictures.append(Figure(caption, shown))
         if pictures:
             yield PictureRow(_name(audit, m, "class"), tuple(pictures))

@@ -29,6 +29,7 @@ VERDICT_MEANING = {
 
 ASKED = {
     "iscp": "Is there a small pattern that turns images of other classes into one class?",
+    "blend": "Is there one image that, blended in faintly, turns images of other classes into one class?",
     "bias_map": "Does the suspect lean towards a class along other pixels than its reference does?",
     "pairwise": "Is there a source class whose images turn into one target class too easily?",
     "dominant_pattern": "Does one faint pattern over the whole image pull every image into the same class?",
@@ -173,7 +174,8 @@ def trigger_sentence(audit: Audit, trigger: Trigger) -> str:
     on = f"{trigger.images} held-out images" if trigger.images else "held-out images"
     text = (
         f"Put on {on} of {sources(audit, trigger.source_classes)}, it turns "
-        f"{percent(trigger.success_rate)} of them into {to}; it touches {percent(trigger.size)} of the pixels"
+        f"{percent(trigger.success_rate)} of them into {to}; it touches "
+        + (f"{percent(trigger.size)} of the pixels" if trigger.size < 1 else "the whole image")
     )
     if trigger.reference_success_rate is not None:
         text += f". On the reference model it turns {percent(trigger.reference_success_rate)}"

@@ -11,9 +11,10 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from example_audits import HOSTILE, audit, patch
+from example_audits import HOSTILE, audit, image, patch
 
 from auditor.findings import Audit, Measurement, Outcome, Picture, Statistic, Trigger
+from auditor.reports import figures
 from auditor.reports.html import render
 
 VOID = {"meta", "link", "img", "rect", "line", "path", "circle", "polyline"}
@@ -216,3 +217,15 @@ def test_text_meets_wcag_aa_and_graphics_three_to_one(theme: str) -> None:
     for step in range(11):  # numbers inside heat-map cells, whatever the value
         cell = tuple(step / 10 * h + (1 - step / 10) * c for h, c in zip(p["heat"], p["card"], strict=True))
         assert contrast(p["ink"], cell) >= 4.5, step
+
+
+def test_a_blended_trigger_is_drawn_at_full_strength(backdoored: Audit) -> None:
+    pattern = image(3)
+    faint = Trigger(np.full((32, 32), 0.1, np.float32), pattern, 0.9, images=50)
+    text = render(dataclasses.replace(backdoored, trigger=faint))
+    assert figures.data_uri(pattern) in text
+    words = Page(text).text
+    assert "blended in at 10%" in words
+    assert "at full strength" in words
+    assert "touches the whole image" in words
+    assert "the mask:" not in words
