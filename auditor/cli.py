@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BELOW_GATE, AT_GATE, FAILED, NOTHING_TO_SCAN, USAGE = range(5)
 
+TYPER_INTERRUPTED = 130
+"""what newer versions of Typer return for Ctrl-C instead of raising Abort"""
+
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """click's, which newer versions of Typer carry inside themselves under another name"""
 
@@ -220,8 +223,8 @@ def demo(
     wrong = [item for item in shown if not item.as_planted]
     for item in wrong:
         say(
-            f"audit: expected {item.expected} for the {item.trained.name} model, got {item.audit.verdict.value}; "
-            "read its report, or try another --seed"
+            f"audit: expected {item.expected} for the {item.trained.name} model, "
+            f"got {item.audit.verdict.value}; read its report, or try another --seed"
         )
     return FAILED if wrong else BELOW_GATE
 
@@ -244,10 +247,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     try:
         code = app(arguments, prog_name="audit", standalone_mode=False, obj=session)
-        return int(code or 0)
+        return _interrupted() if code == TYPER_INTERRUPTED else int(code or 0)
     except (KeyboardInterrupt, typer.Abort):
-        say("audit: interrupted before anything was finished; run it again, with --budget if time is short")
-        return FAILED
+        return _interrupted()
     except typer.Exit as error:
         return error.exit_code
     except UsageError as error:
@@ -259,6 +261,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:  # the last line of defence: one sentence, not a traceback
         return _explain(error, session)
+
+
+def _interrupted() -> int:
+    say("audit: interrupted before anything was finished; run it again, with --budget if time is short")
+    return FAILED
 
 
 def _usage_sentence(error: Any) -> str:

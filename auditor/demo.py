@@ -1,4 +1,4 @@
-"""``audit demo``: train a clean and a backdoored model here and now, and audit both with the real pipeline."""
+"""``audit demo``: train a clean and a backdoored model here and now, and audit both as any other."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Demonstrated:
 def demonstrate(name: str, out: Path, seed: int, progress: Progress) -> list[Demonstrated]:
     """Trains both models, scans both, and writes models, images and reports into ``out``.
 
-    The source-specific backdoor is audited beside the clean model as reference, the others without one. Raises
-    `ConfigError` for an unknown backdoor or a folder that cannot be made.
+    The source-specific backdoor is audited beside the clean model as reference, the others without one.
+    Raises `ConfigError` for an unknown backdoor or a folder that cannot be made.
     """
     if name not in BACKDOORS:
         raise ConfigError(

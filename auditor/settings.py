@@ -42,13 +42,17 @@ class Declared:
     @property
     def type_name(self) -> str:
         """How the type reads in help: ``int``, ``float``, ``one of a, b`` …"""
-        if get_origin(self.type) is typing.Literal:
-            return "one of " + ", ".join(map(str, get_args(self.type)))
-        if get_origin(self.type) is tuple:
-            return f"list of {get_args(self.type)[0].__name__}"
-        if isinstance(self.type, types.UnionType):
-            return " or ".join(t.__name__ for t in get_args(self.type) if t is not type(None))
-        return str(getattr(self.type, "__name__", self.type))
+        return _type_name(self.type)
+
+
+def _type_name(kind: Any) -> str:
+    if get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"list of {get_args(kind)[0].__name__}"
+    if isinstance(kind, types.UnionType):
+        return " or ".join(_type_name(t) for t in get_args(kind) if t is not type(None))
+    return str(getattr(kind, "__name__", kind))
 
 
 def declared(cls: type) -> dict[str, Declared]:
