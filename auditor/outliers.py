@@ -63,3 +63,49 @@ def standard_error(rate: float, count: int) -> float:
     n = count + 4
     p = (rate * count + 2) / n
     return float(np.sqrt(p * (1 - p) / n))
+
+
+def all_to_all_index(matrix: npt.NDArray[np.floating]) -> tuple[float, tuple[int, ...]]:
+    """How much a source × target matrix looks like a map that sends every class to another; (K, K) → (index, targets).
+
+    Median over the sources of the strongest wrong answer, times the share of distinct targets among those answers. NaN
+    entries (the diagonal, pairs that were not searched) do not count; (0.0, ()) unless every source was searched.
+    """
+    m = np.array(matrix, dtype=np.float64)
+    np.fill_diagonal(m, np.nan)
+    if len(m) < 3 or np.isnan(m).all(axis=1).any():
+        return 0.0, ()
+    targets = np.nanargmax(m, axis=1)
+    distinct = len(set(targets.tolist())) / len(m)
+    return float(np.median(np.nanmax(m, axis=1)) * distinct), tuple(sorted({int(t) for t in targets}))
+
+
+def exponential_p_value(value: float, mean: float, count: int) -> float:
+    """Chance that a clean model shows at least ``value``, given ``count`` clean models with this ``mean``.
+
+    The predictive tail of an exponential distribution whose scale is itself estimated: (1 + v/(n·mean))^−n. It falls
+    more slowly than the plain exponential, so few calibration models make for cautious p-values.
+    """
+    return float((1 + max(value, 0.0) / (count * mean)) ** -count)
+
+
+def exponential_threshold(p: float, mean: float, count: int) -> float:
+    """The value whose `exponential_p_value` is ``p``."""
+    return float(count * mean * (p ** (-1 / count) - 1))
+
+
+def leader_p_value(values: Values) -> float:
+    """Chance that the largest of K exchangeable normal values lies this far above the others.
+
+    Student-t prediction interval of the leader against the rest, Bonferroni over K. For statistics without a calibration.
+    1.0 for fewer than four values or no spread.
+    """
+    from scipy.stats import t as student_t
+
+    v = np.sort(np.asarray(values, dtype=np.float64))
+    rest = v[:-1]
+    if len(v) < 4 or not np.isfinite(v).all() or rest.std(ddof=1) == 0:
+        return 1.0
+    n = len(rest)
+    distance = (v[-1] - rest.mean()) / (rest.std(ddof=1) * np.sqrt(1 + 1 / n))
+    return float(min(1.0, len(v) * student_t.sf(distance, n - 1)))

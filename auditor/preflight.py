@@ -105,3 +105,18 @@ def _accuracy(model: Classifier, answers: Tensor, labels: Tensor) -> float:
             f"{int(labels.min())} to {int(labels.max())}; give images of this model's classes"
         )
     return float((answers == labels).float().mean())
+
+
+def check_pair(suspect: Classifier, reference: Classifier) -> None:
+    """Raises `ModelMismatchError` unless the two take the same images and name as many classes."""
+    if suspect.num_classes != reference.num_classes:
+        raise ModelMismatchError(
+            f"expected a reference with {suspect.num_classes} classes like the suspect, got {reference.num_classes}; "
+            "choose a clean model of the same task"
+        )
+    if suspect.input_shape != reference.input_shape:
+        ours, theirs = ("×".join(map(str, m.input_shape)) for m in (suspect, reference))
+        raise ModelMismatchError(
+            f"expected a reference for images of {ours} like the suspect, got {theirs}; choose a clean model of the same "
+            "input size"
+        )

@@ -158,3 +158,17 @@ def parse_assignments(assignments: list[str]) -> dict[str, dict[str, str]]:
             raise ConfigError(f"expected --set detector.setting=value, got '{text}'")
         tables.setdefault(table, {})[key] = value.strip()
     return tables
+
+
+def parse_duration(text: str | None) -> float | None:
+    """``90s``, ``10m``, ``1.5h`` or plain seconds → seconds; None stays None."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except (KeyError, ValueError):
+        raise ConfigError(f"expected --budget as a time such as 90s, 10m or 1h, got '{text}'") from None
+    if not 0 < seconds < 1e9:
+        raise ConfigError(f"expected --budget above 0, got '{text}'; give a time such as 10m")
+    return seconds

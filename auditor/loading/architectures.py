@@ -264,4 +264,5 @@ def _load_strictly(module: nn.Module, state: StateDict, arch: str) -> None:
             f"expected weights of {quoted(arch)}, got {listed(problems, limit=5)}; name the architecture the weights "
             "were trained with (--arch, or --reference-arch for the reference)"
         )
-    module.load_state_dict(state, strict=False)
+    expected.update(state)
+    module.load_state_dict(expected, strict=True)

@@ -313,5 +313,3 @@ def _attribute(module: torch.nn.Module, target: str) -> Tensor:
     owner, _, name = target.rpartition(".")
     value: Tensor = getattr(module.get_submodule(owner), name)
     return value
-
-

@@ -33,6 +33,7 @@ def runtime_scores(model: onnx.ModelProto, images: Tensor) -> Tensor:
         else:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.intra_op_num_threads = torch.get_num_threads()
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]

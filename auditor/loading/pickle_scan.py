@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickletools
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from auditor.loading.quoting import quoted
 
@@ -40,7 +40,7 @@ def _harmless(name: str) -> bool:
     )
 
 
-def _scan(stream: BinaryIO) -> list[str]:
+def _scan(stream: IO[bytes]) -> list[str]:
     """Names from up to a few pickles in a row, as legacy files have them; stops at the first that is none."""
     found: list[str] = []
     for _ in range(_MOST_PICKLES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def _read_pytorch(path: Path, limits: Limits) -> Any:
             f"expected a PyTorch file of version 0.1.10 or later, got the tar format before it; {_REMEDY}"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream, warnings.catch_warnings():  # a path would be judged by its extension
+            warnings.simplefilter("ignore")
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         names = imported_names(path)
         if not names:

@@ -14,6 +14,7 @@ from auditor.loading.onnx_converters import (
     padding,
     pooling,
     reductions,
+    resizing,
     shapes,
 )
 from auditor.loading.onnx_converters.registration import OURS, StaticArguments, converter, registered
@@ -32,5 +33,6 @@ __all__ = [
     "pooling",
     "reductions",
     "registered",
+    "resizing",
     "shapes",
 ]

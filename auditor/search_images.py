@@ -1,0 +1,133 @@
+"""The images of one audit: given ones or class impressions, checked, split into search and held-out halves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auditor.classifier import Classifier
+from auditor.context import Progress, SearchImages
+from auditor.errors import ImagesError
+from auditor.findings import ImageFacts, Picture
+from auditor.images import LoadedImages, load_images
+from auditor.impressions import class_impressions, dead_leaves
+from auditor.measuring import generator
+from auditor.preflight import Preflight, preflight
+from auditor.request import ScanRequest
+
+FEWEST = 20
+"""images below which nothing can be searched and tested"""
+
+SHOWN = 12
+"""sample images kept for the report"""
+
+MOST_IMPRESSION_CLASSES = 100
+"""with more classes, impressions are made for this many, drawn at random"""
+
+
+def gather(
+    request: ScanRequest, suspect: Classifier, reference: Classifier | None, progress: Progress | None = None
+) -> tuple[SearchImages, Preflight]:
+    """Images to search and test on, and what the preflight found on suspect and reference."""
+    rng = generator(request.settings.seed, "images")
+    if request.images is None:
+        loaded = None
+        checks = _preflight(suspect, reference, dead_leaves(256, suspect.input_shape, rng), None)
+        if checks.blockers:
+            return _split(suspect, dead_leaves(64, suspect.input_shape, rng), rng, "procedural images", None), checks
+        if progress is not None:
+            progress("class impressions", 0, 1)
+        pixels, notes = _impressions(request, suspect, reference, rng)
+        checks = _with_warnings(checks, notes)
+    else:
+        loaded = load_images(
+            request.images,
+            suspect.input_shape,
+            request.settings.image_count,
+            rng,
+            num_classes=suspect.num_classes,
+            class_names=suspect.labels,
+        )
+        if len(loaded.pixels) < FEWEST:
+            raise ImagesError(
+                f"expected at least {FEWEST} images in '{request.images.name}', got {len(loaded.pixels)}; add more, or "
+                "leave out --images to search on class impressions"
+            )
+        checks = _with_warnings(_preflight(suspect, reference, loaded.pixels, loaded.labels), loaded.notes)
+        pixels = _rightly_answered(suspect, loaded)
+    source = loaded.source if loaded is not None else "class impressions"
+    return _split(suspect, pixels, rng, source, loaded, checks.clean_accuracy), checks
+
+
+def _preflight(suspect: Classifier, reference: Classifier | None, pixels: Tensor, labels: Tensor | None) -> Preflight:
+    checks = preflight(suspect, pixels, labels)
+    if reference is None:
+        return checks
+    theirs = preflight(reference, pixels, labels, role="reference")
+    return Preflight(
+        checks.outputs, checks.warnings + theirs.warnings, checks.blockers + theirs.blockers, checks.clean_accuracy
+    )
+
+
+def _with_warnings(checks: Preflight, notes: tuple[str, ...]) -> Preflight:
+    return Preflight(checks.outputs, checks.warnings + notes, checks.blockers, checks.clean_accuracy)
+
+
+def _impressions(
+    request: ScanRequest, suspect: Classifier, reference: Classifier | None, rng: torch.Generator
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Class impressions of the suspect, of which the reference is sure too where there is one."""
+    k = suspect.num_classes
+    classes = torch.randperm(k, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
+    per_class = max(4, request.settings.image_count // len(classes))
+    models = [suspect] if reference is None else [suspect, reference]
+    pixels, labels = class_impressions(models, per_class, rng, classes=classes)
+    notes: list[str] = []
+    if len(models) > 1 and len(pixels) < 0.5 * per_class * len(classes):
+        notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
+        pixels, labels = class_impressions([suspect], per_class, rng, classes=classes)
+    missing = len(classes) - len(labels.unique())
+    if missing:
+        notes.append(f"no class impression was reached for {missing} of {len(classes)} classes")
+    if len(pixels) < FEWEST:
+        notes.append("class impressions were not reached; plain procedural images were used instead")
+        pixels = dead_leaves(request.settings.image_count, suspect.input_shape, rng)
+    return pixels, tuple(notes)
+
+
+def _rightly_answered(suspect: Classifier, loaded: LoadedImages) -> Tensor:
+    """Labelled images that the suspect gets right, as long as half remain: its doubtful ones cross any border."""
+    if loaded.labels is None:
+        return loaded.pixels
+    right = suspect.predict(loaded.pixels) == loaded.labels
+    return loaded.pixels[right] if right.float().mean() >= 0.5 and int(right.sum()) >= FEWEST else loaded.pixels
+
+
+def _split(
+    suspect: Classifier,
+    pixels: Tensor,
+    rng: torch.Generator,
+    source: str,
+    loaded: LoadedImages | None,
+    clean_accuracy: float | None = None,
+) -> SearchImages:
+    """Two halves, each with every class where possible; classes are the suspect's own answers."""
+    pixels = pixels[torch.randperm(len(pixels), generator=rng)]
+    classes = suspect.predict(pixels)
+    order = classes.argsort(stable=True)
+    search, held_out = order[0::2], order[1::2]
+    search = search[torch.randperm(len(search), generator=rng)]
+    held_out = held_out[torch.randperm(len(held_out), generator=rng)]
+    samples = tuple(
+        Picture(f"answered class {int(classes[i])}", pixels[i].numpy()) for i in held_out[:SHOWN].tolist()
+    )
+    facts = ImageFacts(
+        source=source,
+        count=len(pixels),
+        held_out=len(held_out),
+        labelled=loaded is not None and loaded.labels is not None,
+        sha256=loaded.sha256 if loaded is not None else None,
+        samples=samples,
+        clean_accuracy=clean_accuracy,
+    )
+    return SearchImages(pixels[search], classes[search], pixels[held_out], classes[held_out], facts)

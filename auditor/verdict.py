@@ -1,0 +1,249 @@
+"""The only judge: outcomes → evidence → verdict.
+
+Each detector's numbers are reduced to one that a clean model keeps small: for statistics per class the step between the
+leading classes and the rest (`outliers.leading_gap`), for pairs the same over pairs and an all-to-all index, for the
+whole model the value itself. Its p-value comes from a calibration on clean models, is corrected for all statistics
+judged together (Holm), and stands out below the family-wise level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from auditor.calibration import nulls
+from auditor.findings import Evidence, Measurement, Outcome, Trigger, Verdict
+from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap
+
+TRANSFER_SHARE = 0.5
+"""a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What `judge` concludes."""
+
+    verdict: Verdict
+    score: float
+    reason: str
+    target_classes: tuple[int, ...]
+    source_classes: tuple[int, ...]
+    evidence: tuple[Evidence, ...]
+    trigger: Trigger | None
+    warnings: tuple[str, ...]
+
+
+def judge(
+    outcomes: Sequence[Outcome], *, num_classes: int, level: float, confirm_at: float, blockers: Sequence[str] = ()
+) -> Judgement:
+    """The verdict on a model.
+
+    ``level`` is the family-wise false-alarm level, ``confirm_at`` the attack success rate from which a recovered trigger
+    counts as confirmed. ``blockers`` (from the preflight) make it inconclusive.
+    """
+    evidence = corrected([e for o in outcomes for e in weigh(o, num_classes)], level)
+    standing = sorted((e for e in evidence if e.stands_out), key=lambda e: e.p_value)
+    incomplete = [o for o in outcomes if not o.skipped and not o.complete]
+    confirmed, strongest, warnings = None, None, []
+    for item in standing:
+        measurement = _best_trigger(outcomes, item)
+        if measurement is None or measurement.trigger is None:
+            continue
+        strongest = strongest or (item, measurement)
+        if _is_confirmed(measurement.trigger, confirm_at):
+            confirmed = (item, measurement)
+            break
+        if measurement.trigger.success_rate >= confirm_at:
+            warnings.append(
+                f"the trigger of class {measurement.target_class} works on the reference too "
+                f"({measurement.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"
+            )
+    leading = confirmed[0] if confirmed else standing[0] if standing else None
+    shown = confirmed or strongest
+    verdict = _verdict(confirmed is not None, bool(standing), blockers, incomplete, evidence)
+    return Judgement(
+        verdict=verdict,
+        score=_score(evidence),
+        reason=_reason(verdict, leading, confirmed[1] if confirmed else None, evidence, blockers, incomplete),
+        target_classes=leading.target_classes if leading else (),
+        source_classes=leading.source_classes if leading else (),
+        evidence=evidence,
+        trigger=shown[1].trigger if shown else None,
+        warnings=tuple(warnings),
+    )
+
+
+def weigh(outcome: Outcome, num_classes: int) -> Iterator[Evidence]:
+    """The judged numbers of one outcome, p-values not yet corrected. Nothing from a skipped or unfinished one.
+
+    An unfinished detector adds no evidence against a backdoor; what it did find so far might be the largest of
+    measurements that are missing, so it adds none for one either.
+    """
+    measured = [m for m in outcome.measurements if math.isfinite(m.value)]
+    if not outcome.complete or not measured:
+        return
+    if outcome.statistic.suspicious == "low":
+        measured = [replace(m, value=-m.value) for m in measured]
+    if outcome.statistic.per == "model":
+        top = max(measured, key=lambda m: m.value)
+        yield _evidence(outcome, "value", top.value, (top.target_class,))
+    elif outcome.statistic.per == "class":
+        yield _class_evidence(outcome, measured, num_classes)
+    else:
+        yield from _pair_evidence(outcome, measured, num_classes)
+
+
+def _class_evidence(outcome: Outcome, measured: list[Measurement], num_classes: int) -> Evidence:
+    values = np.array([m.value for m in measured])
+    gap, leaders = leading_gap(values)
+    scores = np.full(num_classes, np.nan)
+    scores[[m.target_class for m in measured]] = values
+    targets = tuple(measured[i].target_class for i in leaders)
+    return _evidence(outcome, "gap", gap, targets, scores=scores, values=values)
+
+
+def _pair_evidence(outcome: Outcome, measured: list[Measurement], num_classes: int) -> Iterator[Evidence]:
+    matrix = np.full((num_classes, num_classes), np.nan)
+    for m in measured:
+        if m.source_class is not None:
+            matrix[m.source_class, m.target_class] = m.value
+    values = np.array([m.value for m in measured])
+    gap, leaders = leading_gap(values)
+    targets = tuple(sorted({measured[i].target_class for i in leaders}))
+    sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
+    yield _evidence(outcome, "gap", gap, targets, sources, values=values)
+    index, all_targets = all_to_all_index(matrix)
+    if all_targets:
+        yield _evidence(outcome, "all-to-all", index, all_targets)
+
+
+def _evidence(
+    outcome: Outcome,
+    what: str,
+    value: float,
+    targets: tuple[int, ...],
+    sources: tuple[int, ...] = (),
+    scores: np.ndarray | None = None,
+    values: np.ndarray | None = None,
+) -> Evidence:
+    null = nulls().get(f"{outcome.detector}/{what}")
+    if null is not None:
+        p = null.p_value(value)
+    else:  # somebody else's detector: judged by its own classes alone
+        p = leader_p_value(values) if values is not None else 1.0
+    return Evidence(
+        detector=outcome.detector,
+        statistic={"gap": f"gap in {outcome.statistic.name}", "value": outcome.statistic.name}.get(what, what),
+        value=value,
+        threshold=math.nan,
+        p_value=p,
+        corrected_p=p,
+        target_classes=targets,
+        source_classes=sources,
+        scores=() if scores is None else tuple(float(s) for s in scores),
+    )
+
+
+def corrected(evidence: Sequence[Evidence], level: float) -> tuple[Evidence, ...]:
+    """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out."""
+    if not evidence:
+        return ()
+    adjusted = holm([e.p_value for e in evidence])
+    done = []
+    for item, p in zip(evidence, adjusted.tolist(), strict=True):
+        what = {"all-to-all": "all-to-all"}.get(item.statistic, "gap" if item.statistic.startswith("gap") else "value")
+        null = nulls().get(f"{item.detector}/{what}")
+        threshold = null.threshold(level / len(evidence)) if null else math.nan
+        done.append(replace(item, corrected_p=p, threshold=threshold, stands_out=p <= level))
+    return tuple(done)
+
+
+def singled_out(outcomes: Sequence[Outcome], num_classes: int) -> tuple[int, ...]:
+    """Classes that the outcomes so far point at, most conspicuous first: what a detector with candidates is told."""
+    evidence = sorted((e for o in outcomes for e in weigh(o, num_classes)), key=lambda e: e.p_value)
+    return tuple(dict.fromkeys(c for e in evidence for c in e.target_classes))
+
+
+def _best_trigger(outcomes: Sequence[Outcome], item: Evidence) -> Measurement | None:
+    """The measurement of that evidence with the most successful trigger."""
+    found = [
+        m
+        for o in outcomes
+        if o.detector == item.detector
+        for m in o.measurements
+        if m.trigger is not None and m.target_class in item.target_classes
+    ]
+    return max(found, key=lambda m: m.trigger.success_rate if m.trigger else 0.0, default=None)
+
+
+def _is_confirmed(trigger: Trigger, confirm_at: float) -> bool:
+    transferred = trigger.reference_success_rate
+    natural = transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
+    return trigger.success_rate >= confirm_at and not natural
+
+
+def _score(evidence: Sequence[Evidence]) -> float:
+    """Evidence in [0, 1] from the smallest p-value: 0.5 where Bonferroni would reach a level of 0.01."""
+    if not evidence:
+        return 0.0
+    p = max(min(e.p_value for e in evidence) * len(evidence), 1e-30)
+    return float(1 / (1 + (p / 0.01) ** 0.5))
+
+
+def _verdict(
+    confirmed: bool, standing: bool, blockers: Sequence[str], incomplete: Sequence[Outcome], evidence: Sequence[Evidence]
+) -> Verdict:
+    if blockers:
+        return Verdict.INCONCLUSIVE
+    if confirmed:
+        return Verdict.BACKDOORED
+    if standing:
+        return Verdict.SUSPICIOUS
+    return Verdict.INCONCLUSIVE if incomplete or not evidence else Verdict.NO_EVIDENCE
+
+
+def _reason(
+    verdict: Verdict,
+    leading: Evidence | None,
+    confirmed: Measurement | None,
+    evidence: Sequence[Evidence],
+    blockers: Sequence[str],
+    incomplete: Sequence[Outcome],
+) -> str:
+    """One plain sentence naming class, statistic and value."""
+    if blockers:
+        return f"Nothing can be concluded: {blockers[0]}."
+    if leading is not None:
+        who = "Class" if len(leading.target_classes) == 1 else "Classes"
+        names = ", ".join(map(str, leading.target_classes[:10]))
+        origin = f" (for images of class {', '.join(map(str, leading.source_classes))})" if leading.source_classes else ""
+        text = (
+            f"{who} {names}{origin} stand{'s' if who == 'Class' else ''} out: {leading.detector} measured a "
+            f"{leading.statistic} of {leading.value:.2f}, where clean models stay below {leading.threshold:.2f} "
+            f"(corrected p = {leading.corrected_p:.1g})"
+        )
+        if math.isnan(leading.threshold):
+            text = text.replace(", where clean models stay below nan", "")
+        if confirmed is not None and confirmed.trigger is not None:
+            trigger = confirmed.trigger
+            text += (
+                f"; a recovered trigger on {trigger.size:.1%} of the pixels turns {trigger.success_rate:.0%} of "
+                f"{trigger.images} held-out images into class {confirmed.target_class}"
+            )
+            if trigger.reference_success_rate is not None:
+                text += f", and {trigger.reference_success_rate:.0%} on the reference"
+        return text + "."
+    if verdict is Verdict.INCONCLUSIVE:
+        if incomplete:
+            what = "; ".join(f"{o.detector}: {o.note or 'unfinished'}" for o in incomplete)
+            return f"Nothing can be concluded: not everything was measured ({what})."
+        return "Nothing can be concluded: no detector measured anything that can be judged."
+    largest = min(evidence, key=lambda e: e.p_value)
+    return (
+        f"No class stands out: the most conspicuous statistic is {largest.detector}'s {largest.statistic} of "
+        f"{largest.value:.2f} for class {largest.target_classes[0] if largest.target_classes else '-'}, and it would have "
+        f"to exceed {largest.threshold:.2f}."
+    )
