@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
@@ -132,7 +132,7 @@ def _all_bars(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> Iter
     if outcome.statistic.per == "pair":
         unit += ", strongest pair into each target class"
     values = class_values(outcome, audit.model.num_classes)
-    for e in found:
+    for e in (_upright(e, values) for e in found):
         scores = list(e.scores)
         limit, text = class_limit(e, low)
         if scores:
@@ -155,6 +155,14 @@ def _all_bars(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> Iter
     if not any(e.scores for e in found) and values:
         names = [wording.class_name(audit, c) for c in range(len(values))]
         yield charts.bars(names, values, label=unit, lowest_first=low)
+
+
+def _upright(e: Evidence, values: Sequence[float]) -> Evidence:
+    """Where low values are suspicious their negatives may have been ranked: then the scores as measured."""
+    if not e.scores or len(e.scores) != len(values):
+        return e
+    mirrored = np.allclose(e.scores, -np.asarray(values), rtol=1e-4, equal_nan=True)
+    return replace(e, scores=tuple(-s for s in e.scores)) if mirrored else e
 
 
 def class_limit(e: Evidence, low: bool = False) -> tuple[float | None, str]:

@@ -153,19 +153,25 @@ def saw(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> str:
     standing = [e for e in found if e.stands_out]
     if standing:
         lead = min(standing, key=lambda e: e.corrected_p)
-        who = f"Class {class_list(audit, lead.target_classes)}" if lead.target_classes else "The model"
+        word = "Classes" if len(lead.target_classes) > 1 else "Class"
+        who = f"{word} {class_list(audit, lead.target_classes)}" if lead.target_classes else "The model"
         return (
-            f"{who} stands out: {lead.statistic} is {number(lead.value)}, beyond the threshold of "
-            f"{number(lead.threshold)}; the chance of that on a clean model is "
-            f"{probability(lead.corrected_p)}, corrected for everything that was judged."
+            f"{who} {'stand' if len(lead.target_classes) > 1 else 'stands'} out: {lead.statistic} is "
+            f"{number(lead.value)}{_threshold(lead, ', beyond the threshold of ')}; the chance of that "
+            f"on a clean model is {probability(lead.corrected_p)}, corrected for everything that was judged."
         )
     if not found:
         return "Nothing was judged from it" + ("." if outcome.complete else ", because it did not finish.")
     lead = min(found, key=lambda e: (e.corrected_p, e.p_value))
     return (
-        f"Nothing stands out: {lead.statistic} is {number(lead.value)} and the threshold "
-        f"{number(lead.threshold)}; a clean model gives as much with chance {probability(lead.p_value)}."
+        f"Nothing stands out: {lead.statistic} is {number(lead.value)}"
+        f"{_threshold(lead, ' and the threshold ')}; a clean model gives as much with chance {probability(lead.p_value)}."
     )
+
+
+def _threshold(e: Evidence, before: str) -> str:
+    """The threshold after some words; nothing for a statistic that has no calibrated one."""
+    return f"{before}{number(e.threshold)}" if math.isfinite(e.threshold) else ""
 
 
 def trigger_sentence(audit: Audit, trigger: Trigger) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 from example_audits import patch
 
-from auditor.findings import Curve, Evidence
+from auditor.findings import Audit, Curve, Evidence, Measurement, Outcome, Statistic
 from auditor.reports.charts import bars, curves, nice_scale
 from auditor.reports.figures import data_uri, on_grey, window
 from auditor.reports.heat_map import heat_map
-from auditor.reports.sections import class_limit
+from auditor.reports.sections import class_limit, detector_sections
 from auditor.reports.wording import clean, duration, number, passes, percent, probability
 
 
@@ -132,3 +133,25 @@ def test_words_for_numbers() -> None:
 def test_clean_shows_what_hides() -> None:
     assert clean("a\x1b[31m\n\u202e\ud800é漢\U0001f600") == "a\\x1b[31m\\n\\u202e\\ud800é漢\U0001f600"
     assert clean("x" * 50, 10) == "x" * 10 + "…"
+
+
+def test_negated_scores_of_a_low_statistic_are_drawn_as_measured(backdoored: Audit) -> None:
+    values = (0.9, 0.1, 0.5)
+    measured = tuple(Measurement(v, c) for c, v in enumerate(values))
+    outcome = Outcome("d", Statistic("mask size", "pixels", "low"), {}, measured, 3, 1.0, 1)
+    found = Evidence("d", "gap", 0.4, 0.2, 1e-4, 1e-3, (1,), (), tuple(-v for v in values), True)
+    audit = dataclasses.replace(
+        backdoored,
+        outcomes=(outcome,),
+        evidence=(found,),
+        model=dataclasses.replace(backdoored.model, num_classes=3),
+    )
+    (section,) = detector_sections(audit)
+    (chart,) = section.bars
+    assert [(row.value, row.stands_out) for row in chart.rows] == [
+        ("0.1", True),
+        ("0.5", False),
+        ("0.9", False),
+    ]
+    assert chart.label == "mask size (pixels)"
+    assert "0.3" in chart.limit
