@@ -6,30 +6,21 @@ scan, 4 usage or configuration.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from auditor import __version__, flags
-from auditor.errors import AuditError, ConfigError
+from auditor.errors import ConfigError
 from auditor.findings import Verdict
+from auditor.guard import AT_GATE, BELOW_GATE, FAILED, USAGE, guarded
 from auditor.terminal import plain, progress_bar, say
 
 if TYPE_CHECKING:
     from auditor.findings import Audit
-
-BELOW_GATE, AT_GATE, FAILED, NOTHING_TO_SCAN, USAGE = range(5)
-
-TYPER_INTERRUPTED = 130
-"""what newer versions of Typer return for Ctrl-C instead of raising Abort"""
-
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""click's, which newer versions of Typer carry inside themselves under another name"""
 
 app = typer.Typer(
     name="audit",
@@ -41,13 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-@dataclass
-class Session:
-    """What holds for the whole command."""
-
-    debug: bool = False
 
 
 @app.callback(invoke_without_command=True)
@@ -160,6 +144,33 @@ def _print_report(audit: Audit, *, to_stderr: bool) -> None:
     stream.flush()
 
 
+@app.command("inspect")
+def inspect_command(
+    model: flags.Model = None,
+    images: flags.Images = None,
+    classes: flags.Classes = None,
+    arch: flags.Arch = None,
+    preprocess: flags.Preprocess = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    value_range: flags.Range = None,
+    layout: flags.Layout = None,
+    input_size: flags.InputSize = None,
+    device: flags.Device = None,
+) -> int:
+    """Load a model without scanning it: print what its file says and whether it can be measured."""
+    given = _tables(locals())
+    from rich.console import Console
+
+    from auditor import options
+    from auditor.inspection import inspect_model
+
+    request, _ = options.assemble(model, given)
+    page, measurable = inspect_model(request)
+    Console().print(page)
+    return BELOW_GATE if measurable else FAILED
+
+
 @app.command("detectors")
 def detectors_command(
     name: Annotated[
@@ -244,56 +255,7 @@ def doctor() -> int:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """The whole command; the exit code. Never a traceback unless ``--debug`` asks for it."""
-    session = Session()
-    try:
-        code = app(arguments, prog_name="audit", standalone_mode=False, obj=session)
-        return _interrupted() if code == TYPER_INTERRUPTED else int(code or 0)
-    except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
-    except typer.Exit as error:
-        return error.exit_code
-    except UsageError as error:
-        say(f"audit: {_usage_sentence(error)}")
-        return USAGE
-    except BrokenPipeError:
-        # the reader of the output went away; nothing more can be said there, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except Exception as error:  # the last line of defence: one sentence, not a traceback
-        return _explain(error, session)
-
-
-def _interrupted() -> int:
-    say("audit: interrupted before anything was finished; run it again, with --budget if time is short")
-    return FAILED
-
-
-def _usage_sentence(error: Any) -> str:
-    message = plain(str(error.format_message())).rstrip(".")
-    command = getattr(getattr(error, "ctx", None), "command_path", "audit") or "audit"
-    return f"{message[:1].lower()}{message[1:]}; see {command} --help"
-
-
-def _explain(error: Exception, session: Session) -> int:
-    from auditor.doctor import mismatch_sentence
-
-    if session.debug:
-        import traceback
-
-        traceback.print_exception(error, file=sys.stderr)
-    trap = mismatch_sentence(error)
-    if trap is not None:
-        say(f"audit: {trap}")
-        return FAILED
-    if isinstance(error, AuditError):
-        say(f"audit: {error}")
-        return error.exit_code
-    first = (str(error).strip().splitlines() or [""])[0][:300]
-    say(
-        f"audit: unexpected {type(error).__name__}: {first}; this is a fault of the auditor: "
-        "please report it with the output of 'audit doctor' and of 'audit --debug' before the same command"
-    )
-    return FAILED
+    return guarded(app, arguments)
 
 
 def main() -> NoReturn:

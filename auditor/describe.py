@@ -55,9 +55,15 @@ def detector_page(name: str) -> RenderableType:
                 spec.name, spec.type_name, spec.default, _range(spec), spec.setting.paper, spec.setting.help
             )
         )
-    text = inspect.getdoc(cls) or "It has no description."
+    text = _unwrapped(inspect.getdoc(cls) or "It has no description.")
     usage = f"Set with --set {name}.SETTING=VALUE, or in the table [{name}] of a settings file."
     return Group(Text(name, style="bold"), Text(text), Text(), facts, Text(), settings, Text(), Text(usage))
+
+
+def _unwrapped(text: str) -> str:
+    """Paragraphs on one line each, for the terminal to wrap; indented blocks stay as they are."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if "\n " in p else " ".join(p.splitlines()) for p in paragraphs)
 
 
 def _sentence(cls: type) -> str:
