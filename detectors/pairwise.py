@@ -53,9 +53,9 @@ class Pairwise:
     )
 
     epsilon: Annotated[float, Setting("FGSM step ε, of 1", low=0, high=1, paper="0.1, 0.5, 0.9")] = 0.1
-    samples: Annotated[int, Setting("start images a pair and start", low=1, high=10_000, paper="1000")] = 4
+    samples: Annotated[int, Setting("start images a pair and start", low=1, high=10_000, paper="1000")] = 2
     iterations: Annotated[int, Setting("FGSM iterations", low=1, high=1000, paper="10")] = 10
-    pattern_steps: Annotated[int, Setting("sign steps of the pattern search", low=1, high=10_000)] = 40
+    pattern_steps: Annotated[int, Setting("sign steps of the pattern search", low=1, high=10_000)] = 30
     batch: Annotated[int, Setting("images a step and pair", low=1, high=1024)] = 4
     sizes: Annotated[
         tuple[float, ...], Setting("pattern sizes, share of pixels, strongest pixels", low=1e-4, high=1)

@@ -1,0 +1,65 @@
+"""Write auditor/calibration.json from audits of clean develop models.
+
+    python -m benchmarks.evaluate --zoo zoo --split develop --out results --jobs 2
+    python -m benchmarks.calibrate --zoo zoo --results results
+
+For each judged statistic, an exponential null: its mean over clean models (audits of the same model in several modes are
+averaged first, so that they count once) and how many models there were. A mean below ``FLOOR`` is raised to it: a
+statistic that never moved on a handful of clean models is not thereby known to a hundredth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from auditor.archive import from_dict
+from auditor.verdict import weigh
+from benchmarks.evaluate import MODES, load
+
+FLOOR = 0.02
+
+
+def statistic_key(detector: str, statistic: str) -> str:
+    """The key that `auditor.verdict` looks up."""
+    what = "all-to-all" if statistic == "all-to-all" else "gap" if statistic.startswith("gap") else "value"
+    return f"{detector}/{what}"
+
+
+def calibrate(zoo: Path, results: Path) -> dict[str, object]:
+    """The content of calibration.json."""
+    seen: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for mode in MODES:
+        for row in load(zoo, results, "develop", mode):
+            if row.backdoored:
+                continue
+            audit = from_dict(row.audit)
+            k = audit.model.num_classes or len(audit.evidence[0].scores)
+            for outcome in audit.outcomes:
+                for item in weigh(outcome, k):
+                    seen[statistic_key(item.detector, item.statistic)][row.card["name"]].append(item.value)
+    statistics = {}
+    for key in sorted(seen):
+        # the largest of a model's modes: a gate meets whichever mode its user chose
+        per_model = [max(values) for values in seen[key].values()]
+        mean = max(FLOOR, sum(per_model) / len(per_model))
+        statistics[key] = {"mean": round(mean, 4), "count": len(per_model), "largest": round(max(per_model), 4)}
+    return {"made_by": "python -m benchmarks.calibrate, clean models of the develop split", "statistics": statistics}
+
+
+def main() -> None:
+    """Read audits, write the calibration."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
+    options = parser.parse_args()
+    found = calibrate(options.zoo, options.results)
+    options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
