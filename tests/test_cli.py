@@ -60,7 +60,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: Audit | BaseException) ->
 def test_help_imports_no_torch(command: list[str]) -> None:
     code = (
         "import sys; from auditor.cli import run; assert run(sys.argv[1:]) == 0; "
-        "heavy = {'torch', 'torchvision', 'onnx', 'sklearn', 'PIL'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'torchvision', 'onnx', 'sklearn', 'PIL'} & set(sys.modules); "
+        "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -114,7 +115,11 @@ def test_exit_code_of_each_verdict(
         (["scan", "m.onnx", "--detector", "none-such"], 4, "expected a detector among"),
         (["scan", "m.onnx", "--set", "iscp.stepz=1"], 4, "known settings: "),
         (["scan", "m.onnx", "--set", "iscp.steps=0"], 4, "expected iscp.steps in 1 to"),
-        (["scan", "m.onnx", "--set", "nonsense.steps=1"], 4, "expected a table of settings among scan, model"),
+        (
+            ["scan", "m.onnx", "--set", "nonsense.steps=1"],
+            4,
+            "expected a table of settings among scan, model",
+        ),
         (["scan", "m.onnx", "--set", "iscp=1"], 4, "detector.setting=value"),
         (["scan", "m.onnx", "--config", "missing.toml"], 4, "expected a settings file"),
         (["scan", "m.onnx", "--reference-mean", "0.5"], 4, "add --reference"),
@@ -156,7 +161,9 @@ def test_flags_win_over_set_and_file(tmp_path: Path, asked: list[ScanRequest]) -
         '[model]\npreprocess = "mnist"\nmean = [0.1]\n[reference]\narch = "a.b:c"\n[iscp]\nsteps = 9\n'
     )
     argv = ["scan", "m.onnx", "--config", str(config), "--reference", "r.pt", "--quiet"]
-    assert run([*argv, "--seed", "2", "--mean", "0.3", "--set", "scan.level=0.03", "--set", "iscp.steps=8"]) == 0
+    assert (
+        run([*argv, "--seed", "2", "--mean", "0.3", "--set", "scan.level=0.03", "--set", "iscp.steps=8"]) == 0
+    )
     (request,) = asked
     assert request.settings.seed == 2
     assert request.settings.level == 0.03

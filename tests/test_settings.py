@@ -79,7 +79,7 @@ def test_wrong_values_say_what_was_expected(key: str, value: Any, message: str) 
 def test_assignments() -> None:
     assert parse_assignments(["a.b=1", "a.c = x=y", "d.e="]) == {"a": {"b": "1", "c": "x=y"}, "d": {"e": ""}}
     for wrong in ("a.b", "a=1", ".b=1", "a.=1", ""):
-        with pytest.raises(ConfigError, match="detector.setting=value"):
+        with pytest.raises(ConfigError, match=r"detector\.setting=value"):
             parse_assignments([wrong])
 
 
