@@ -19,7 +19,8 @@ def load_network(
     ``torchvision:resnet18`` or ``package.module:factory``; without it the architecture is recognised among
     torchvision's, or else, when the weights fit the ONNX graph of ``template``, that graph is used.
 
-    Raises ModelFileError or one of its subclasses, each saying what was expected, what was got and what to do.
+    Raises ModelFileError or one of its subclasses, each saying what was expected, what was got and what to
+    do.
     """
     check_is_file(path)
     kind = detect(path)

@@ -1,4 +1,5 @@
-"""From a state dict to a network: recognised among torchvision's, or built by the factory the caller names."""
+"""From a state dict to a network: recognised among torchvision's, or built by the factory the caller
+names."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def recognise(state: StateDict) -> tuple[str, nn.Module] | None:
-    """The torchvision classifier whose names and shapes the state dict has, any number of classes; else ``None``.
+    """The torchvision classifier whose names and shapes the state dict has, or ``None``; classes are free.
 
     Channels of the first convolution may differ from 3. The module holds the weights.
     """
@@ -42,12 +43,14 @@ def recognise(state: StateDict) -> tuple[str, nn.Module] | None:
 def named(arch: str, state: StateDict) -> tuple[str, nn.Module]:
     """The network that ``torchvision:name`` or ``package.module:factory`` builds, holding the state dict.
 
-    Raises ConfigError when the name leads nowhere, ArchitectureError when the network does not take the weights.
+    Raises ConfigError when the name leads nowhere, ArchitectureError when the network does not take the
+    weights.
     """
     package, _, name = arch.partition(":")
     if not package or not name:
         raise ConfigError(
-            f"expected an architecture as torchvision:resnet18 or package.module:factory, got {quoted(arch)}; "
+            "expected an architecture as torchvision:resnet18 or package.module:factory, got "
+            f"{quoted(arch)}; "
             "write the part before and after the colon"
         )
     if package == "torchvision":
@@ -70,7 +73,8 @@ def _torchvision(name: str, state: StateDict) -> nn.Module:
     known = torchvision_names()
     if name not in known:
         raise ConfigError(
-            f"expected the name of a torchvision classifier, got {quoted(name)}; known are {listed(known, limit=100)}"
+            f"expected the name of a torchvision classifier, got {quoted(name)}; known are "
+            f"{listed(known, limit=100)}"
         )
     module = _fitted(name, state)
     return _build(name) if module is None else module
@@ -123,10 +127,8 @@ def _fitted(name: str, state: StateDict) -> nn.Module | None:
             return None
     module = module.to_empty(device="cpu") if any(p.is_meta for p in module.parameters()) else module
     _restore_constants(module, name, state)
-    complete = {
-        **{key: value for key, value in module.state_dict().items() if key.endswith(_COUNTER)},
-        **state,
-    }
+    complete = module.state_dict()  # keeps the version marks that some modules look at
+    complete.update(state)
     module.load_state_dict(complete, strict=True)
     return module
 
@@ -212,11 +214,13 @@ def _from_factory(package: str, name: str, classes: int | None) -> nn.Module:
     except Exception as error:  # the caller's own code
         raise ArchitectureError(
             f"expected {quoted(f'{package}:{name}')} to build a network, got "
-            f"{quoted(f'{type(error).__name__}: {error}', 160)}; give a factory that needs no arguments but num_classes"
+            f"{quoted(f'{type(error).__name__}: {error}', 160)}; give a factory that needs no arguments "
+            "but num_classes"
         ) from error
     if not isinstance(module, nn.Module):
         raise ArchitectureError(
-            f"expected {quoted(f'{package}:{name}')} to build a torch.nn.Module, got {quoted(type(module).__name__)}; "
+            f"expected {quoted(f'{package}:{name}')} to build a torch.nn.Module, got "
+            f"{quoted(type(module).__name__)}; "
             "name a class or a function that returns the network"
         )
     return module
@@ -245,7 +249,7 @@ def _import(package: str, name: str) -> Callable[..., Any]:
             f"expected a class or function, got {quoted(f'{package}:{name}')}, which cannot be called; "
             "name a class or a function that returns the network"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _load_strictly(module: nn.Module, state: StateDict, arch: str) -> None:
@@ -261,7 +265,8 @@ def _load_strictly(module: nn.Module, state: StateDict, arch: str) -> None:
     ]
     if problems:
         raise ArchitectureError(
-            f"expected weights of {quoted(arch)}, got {listed(problems, limit=5)}; name the architecture the weights "
+            f"expected weights of {quoted(arch)}, got {listed(problems, limit=5)}; name the architecture "
+            "the weights "
             "were trained with (--arch, or --reference-arch for the reference)"
         )
     expected.update(state)

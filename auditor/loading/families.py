@@ -49,7 +49,8 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def candidates(names: list[str]) -> list[str]:
-    """Members of the first family whose identifying name is present; none for a state dict of no known family."""
+    """Members of the first family whose identifying name is present; none for a state dict of no known
+    family."""
     present = set(names)
     for identifying, members in FAMILIES:
         if identifying in present:

@@ -74,7 +74,8 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _is_pickle(head: bytes) -> bool:
-    """Protocols 2 to 5 begin with PROTO; protocol 0 and 1 dumps of a dict, a list or an object with text opcodes."""
+    """Protocols 2 to 5 begin with PROTO; protocol 0 and 1 dumps of a dict, a list or an object with text
+    opcodes."""
     return (head[:1] == b"\x80" and head[1:2] in b"\x01\x02\x03\x04\x05") or head[:2] in (
         b"(d",
         b"(l",

@@ -18,7 +18,8 @@ from auditor.loading.quoting import listed, quoted
 
 @dataclass(frozen=True)
 class Interface:
-    """What the graph takes and gives. ``shape`` is the input in the file's own order, ``None`` where unknown."""
+    """What the graph takes and gives. ``shape`` is the input in the file's own order, ``None`` where
+    unknown."""
 
     shape: tuple[int | None, int | None, int | None, int | None]
     layout: Layout
@@ -63,7 +64,8 @@ def interface(model: onnx.ModelProto, limits: Limits) -> Interface:
         elements *= size or 1
     if elements > limits.input_elements:
         raise ModelFileError(
-            f"expected images of at most {limits.input_elements:,} values, got {_shown(dims)}; export for smaller images"
+            f"expected images of at most {limits.input_elements:,} values, got {_shown(dims)}; export for "
+            "smaller images"
         )
     scores = _dims(outputs[0]) if len(outputs) == 1 else None
     if len(outputs) != 1 or not outputs[0].type.HasField("tensor_type"):
@@ -103,7 +105,8 @@ def _layout(shape: tuple[int | None, ...]) -> Layout:
 
 
 def check_operators(model: onnx.ModelProto) -> None:
-    """Raise UnsupportedOperatorsError naming every operation that nothing converts, with version and count."""
+    """Raise UnsupportedOperatorsError naming every operation that nothing converts, with version and
+    count."""
     from onnx2torch.node_converters.registry import get_converter
 
     from auditor.loading.onnx_converters import registered
@@ -120,7 +123,8 @@ def check_operators(model: onnx.ModelProto) -> None:
     if missing:
         names = [f"{name} ({count}×)" for name, count in sorted(missing.items())]
         raise UnsupportedOperatorsError(
-            f"expected operations of an image classifier, got {listed(names, limit=20)}, which nothing converts; "
+            f"expected operations of an image classifier, got {listed(names, limit=20)}, which nothing "
+            "converts; "
             "export the model with torch.onnx.export from plain torch layers, or audit its state dict"
         )
 
@@ -137,7 +141,7 @@ def _operation(node: onnx.NodeProto, opset: int) -> str:
 
 
 def convert(model: onnx.ModelProto) -> fx.GraphModule:
-    """Convert with onnx2torch and this package's converters; the result is in eval mode with frozen parameters.
+    """Convert with onnx2torch and this package's converters, to eval mode with frozen parameters.
 
     Raises ModelFileError for a graph whose operations are used in a way that nothing converts.
     """
@@ -152,7 +156,8 @@ def convert(model: onnx.ModelProto) -> fx.GraphModule:
             module = onnx2torch_convert(model)
     except Exception as error:  # converters raise whatever a malformed attribute makes them raise
         raise ModelFileError(
-            f"expected an ONNX graph that converts to torch, got {quoted(f'{type(error).__name__}: {error}', 200)}; "
+            "expected an ONNX graph that converts to torch, got "
+            f"{quoted(f'{type(error).__name__}: {error}', 200)}; "
             "export the model again with torch.onnx.export, or audit its state dict"
         ) from error
     module.eval()

@@ -30,19 +30,21 @@ class OnnxFile:
 def read_onnx(path: Path, limits: Limits) -> OnnxFile:
     """Parse an ONNX file and the external weights it names.
 
-    Raises ModelFileError when it is damaged or too large, UnsafeFileError when its external weights lie outside
-    its folder.
+    Raises ModelFileError when it is damaged or too large, UnsafeFileError when its external weights lie
+    outside its folder.
     """
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # the protobuf backends raise their own, unrelated types
         raise ModelFileError(
-            f"expected an ONNX model, got {quoted(path.name)}, which does not parse as one (truncated, or another "
+            f"expected an ONNX model, got {quoted(path.name)}, which does not parse as one (truncated, or "
+            "another "
             "format); export or download it again"
         ) from error
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(
-            f"expected an ONNX model, got {quoted(path.name)}, which holds no graph; export or download it again"
+            f"expected an ONNX model, got {quoted(path.name)}, which holds no graph; export or download it "
+            "again"
         )
     _check_counts(model, limits)
     notes = _load_external(model, path.resolve().parent, limits)
@@ -94,7 +96,8 @@ def _load_external(model: onnx.ModelProto, folder: Path, limits: Limits) -> list
         if file.name not in hashes:
             if file.stat().st_size > limits.file_bytes:
                 raise ModelFileError(
-                    f"expected external weights of at most {limits.file_bytes:,} bytes, got {quoted(file.name)} with "
+                    f"expected external weights of at most {limits.file_bytes:,} bytes, got "
+                    f"{quoted(file.name)} with "
                     f"{file.stat().st_size:,}; audit a smaller export"
                 )
             with file.open("rb") as stream:
@@ -146,7 +149,8 @@ def _read_slice(file: Path, entries: dict[str, str], tensor: onnx.TensorProto) -
         ) from error
     if offset < 0 or length < 0 or offset + length > size:
         raise ModelFileError(
-            f"expected weights within the {size:,} bytes of {name}, got offset {offset:,} and length {length:,}; "
+            f"expected weights within the {size:,} bytes of {name}, got offset {offset:,} and length "
+            f"{length:,}; "
             "the file is truncated or does not belong to this model: export or copy both again"
         )
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)

@@ -100,7 +100,8 @@ def network_from_model(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
 
 
 class _Images:
-    """Random images of the shape the file asks for, or of the first usual one when it leaves the size open."""
+    """Random images of the shape the file asks for, or of the first usual one when it leaves the size
+    open."""
 
     def __init__(self, sizes: Interface) -> None:
         _, *shape = sizes.shape
@@ -176,7 +177,8 @@ def _specialise_at(graph: fx.GraphModule, images: _Images, batch: int) -> None:
 
 def _does_not_run(error: Exception) -> ModelFileError:
     return ModelFileError(
-        f"expected a graph that runs on its own input shape, got {quoted(f'{type(error).__name__}: {error}', 200)}; "
+        "expected a graph that runs on its own input shape, got "
+        f"{quoted(f'{type(error).__name__}: {error}', 200)}; "
         "export the model again with torch.onnx.export, or audit its state dict"
     )
 
@@ -195,7 +197,8 @@ def _run(module: nn.Module, images: Tensor) -> Tensor:
 
 
 def _rows_independent(module: nn.Module, original: nn.Module, images: _Images, batch: int) -> bool:
-    """Whether several batches at once get the scores they get one after the other at the file's batch size."""
+    """Whether several batches at once get the scores they get one after the other at the file's batch
+    size."""
     several = images(3 * batch)
     together = _run(module, several)
     apart = torch.cat([_run(original, part) for part in several.split(batch)])

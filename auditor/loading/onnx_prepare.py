@@ -1,7 +1,7 @@
 """Bring an ONNX graph into the form the converters expect, without changing what it computes.
 
-Node names come from the file and end up in source text that ``torch.fx`` generates, where a crafted name would be
-code. So every node is renamed before anything else sees the graph.
+Node names come from the file and end up in source text that ``torch.fx`` generates, where a crafted name
+would be code. So every node is renamed before anything else sees the graph.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE
 def prepare(original: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """Return a rewritten copy of the model and notes on what was odd.
 
-    Local functions are inlined, constants become initializers, other float types float32, nodes get plain names.
+    Local functions are inlined, constants become initializers, other float types float32, nodes get plain
+    names.
     """
     model = onnx.ModelProto()
     model.CopyFrom(original)
@@ -68,7 +69,8 @@ def _constant_value(node: onnx.NodeProto) -> TensorProto | None:
 
 
 def _resolve_identities(graph: onnx.GraphProto) -> None:
-    """The legacy exporter shares equal weights through Identity; converters want to see the weights themselves."""
+    """The legacy exporter shares equal weights through Identity; converters want to see the weights
+    themselves."""
     constants = {tensor.name for tensor in graph.initializer}
     outputs = {value.name for value in graph.output}
     alias: dict[str, str] = {}
@@ -98,7 +100,8 @@ def _replace_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
 
 
 def _to_float32(graph: onnx.GraphProto) -> bool:
-    """Compute in float32 whatever the file stores in float16, bfloat16 or float64; tells whether anything changed."""
+    """Compute in float32 whatever the file stores in float16, bfloat16 or float64; tells whether anything
+    changed."""
     changed = False
     tensors = list(graph.initializer)
     for node in graph.node:
@@ -138,12 +141,14 @@ def _rename_nodes(graph: onnx.GraphProto) -> None:
 
 
 def _check_names(graph: onnx.GraphProto) -> None:
-    """Every value is defined once and before it is used; anything else reads differently in different runtimes."""
+    """Every value is defined once and before it is used; anything else reads differently in different
+    runtimes."""
     known = {""}
     for name in [*(t.name for t in graph.initializer), *(v.name for v in graph.input)]:
         if name in known:
             raise ModelFileError(
-                f"expected every constant and input to have its own name, got {quoted(name)} twice; export again"
+                f"expected every constant and input to have its own name, got {quoted(name)} twice; export "
+                "again"
             )
         known.add(name)
     for node in graph.node:

@@ -1,12 +1,13 @@
 """Compute once what does not depend on the image, and free the batch size.
 
-A converted graph recomputes its shapes, axes and masks as small tensors at every call, and a graph exported with a
-literal batch of 1 runs at batch 1 alone. Both are settled by running the graph at two batch sizes and watching:
+A converted graph recomputes its shapes, axes and masks as small tensors at every call, and a graph exported
+with a literal batch of 1 runs at batch 1 alone. Both are settled by running it at two batch sizes and
+watching:
 
 - a value computed from constants and shapes that is the same in both runs becomes a constant;
 - an integer that grows in proportion to the batch becomes an expression of the batch size;
-- in a graph with a literal batch, a Reshape or Expand whose input grew along one axis has its literal target grow
-  along the matching one, and a constant that is concatenated to a batch is repeated for every image.
+- in a graph with a literal batch, a Reshape or Expand whose input grew along one axis has its literal target
+  grow along the matching one, and a constant that is concatenated to a batch is repeated for every image.
 
 Nothing is taken on trust: the caller compares the result with the file's own meaning (``onnx_verify``).
 """
@@ -36,9 +37,10 @@ _CONVERTED = "call_module"
 def specialise(module: fx.GraphModule, probe: Probe, batches: tuple[int, int], literal_batch: bool) -> None:
     """Rewrite the graph of ``module`` in place for the batch sizes seen.
 
-    ``probe(n)`` gives n images; ``batches`` are two sizes to watch, equal when the graph runs at one size only.
-    With ``literal_batch`` the first is the file's own and the graph is repaired to run at the second.
-    Raises whatever the graph raises when it cannot run at a size; the graph is then half rewritten: put back a copy.
+    ``probe(n)`` gives n images; ``batches`` are two sizes to watch, equal when the graph runs at one size
+    only. With ``literal_batch`` the first is the file's own and the graph is repaired to run at the second.
+    Raises whatever the graph raises when it cannot run at a size; the graph is then half rewritten: put back
+    a copy.
     """
     first, second = batches
     placeholder = next(node for node in module.graph.nodes if node.op == "placeholder")
@@ -146,9 +148,9 @@ class _Rewrite:
         if node.op != _CONVERTED:
             return
         module = self.module.get_submodule(str(node.target))
-        static = isinstance(module, StaticArguments)
-        static_from = module.data_arguments if static else len(node.args)
-        most = module.most_numbers if static else 0
+        static_from, most = len(node.args), 0
+        if isinstance(module, StaticArguments):
+            static_from, most = module.data_arguments, module.most_numbers
         arguments = []
         for position, argument in enumerate(node.args):
             if isinstance(argument, fx.Node) and foldable(argument):
@@ -164,7 +166,8 @@ class _Rewrite:
         node.args, node.kwargs = tuple(arguments), keywords
 
     def _folded(self, node: fx.Node, argument: fx.Node, most: int) -> Any:
-        """A number or list when it has at most ``most`` entries, else a buffer; the argument itself if it varies."""
+        """A number or list when it has at most ``most`` entries, else a buffer; the argument itself if it
+        varies."""
         if argument.op == "get_attr":
             value = _attribute(self.module, str(argument.target))
             return value.tolist() if value.numel() <= most else argument

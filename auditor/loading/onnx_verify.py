@@ -41,7 +41,8 @@ def runtime_scores(model: onnx.ModelProto, images: Tensor) -> Tensor:
             scores = session.run(None, feed)[0]
     except Exception as error:  # each runtime has its own exception types
         raise ModelFileError(
-            f"expected a model that an ONNX runtime can run, got {quoted(f'{type(error).__name__}: {error}', 200)}; "
+            "expected a model that an ONNX runtime can run, got "
+            f"{quoted(f'{type(error).__name__}: {error}', 200)}; "
             "export the model again"
         ) from error
     return torch.from_numpy(np.array(scores, dtype=np.float32))
@@ -57,14 +58,16 @@ def verify(module: nn.Module, model: onnx.ModelProto, images: Tensor) -> float:
     difference = relative_difference(ours, runtime_scores(model, images).reshape(ours.shape[0], -1))
     if not difference <= TOLERANCE:
         raise ModelFileError(
-            f"expected the converted network to agree with the ONNX runtime within {TOLERANCE:g}, got a relative "
+            f"expected the converted network to agree with the ONNX runtime within {TOLERANCE:g}, got a "
+            "relative "
             f"difference of {difference:.2g}; export the model again, or audit its state dict"
         )
     return difference
 
 
 def relative_difference(ours: Tensor, theirs: Tensor) -> float:
-    """Largest absolute difference over the largest absolute value of ``theirs``; infinite when shapes differ."""
+    """Largest absolute difference over the largest absolute value of ``theirs``; infinite when shapes
+    differ."""
     if ours.shape != theirs.shape:
         return float("inf")
     scale = max(float(theirs.abs().max()), 1e-6)

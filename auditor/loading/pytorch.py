@@ -60,7 +60,8 @@ def _from_template(
         )
         beside = "" if template is None else ", nor of the model it is compared with"
         raise ArchitectureError(
-            f"expected the weights of a torchvision classifier, got {shown}, which are of none{beside}; name the "
+            f"expected the weights of a torchvision classifier, got {shown}, which are of none{beside}; "
+            "name the "
             "architecture with --arch package.module:factory (--reference-arch for the reference)"
         )
     network = network_from_model(model, limits)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def quoted(text: str, limit: int = 80) -> str:
-    """Return ``text`` in single quotes, every character that is not printable ASCII escaped, cut to ``limit``."""
+    """Return ``text`` in single quotes, every character that is not printable ASCII escaped, cut to
+    ``limit``."""
     escaped = text.encode("unicode_escape", "backslashreplace").decode("ascii").replace("'", "\\'")
     return f"'{escaped[:limit]}…'" if len(escaped) > limit else f"'{escaped}'"
 

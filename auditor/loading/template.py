@@ -1,4 +1,5 @@
-"""Reuse the graph of an ONNX suspect for a reference that came as bare weights of the same names and shapes."""
+"""Reuse the graph of an ONNX suspect for a reference that came as bare weights of the same names and
+shapes."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT1
 
 
 def with_weights(template: LoadedNetwork, state: dict[str, Tensor]) -> onnx.ModelProto | None:
-    """The template's ONNX model with the state dict's weights in it, or ``None`` when they do not fit one to one.
+    """The template's ONNX model with the state dict's weights in it, or ``None`` when they do not fit.
 
-    They fit when every float constant of two or more axes, and every one named like a parameter, is in the state
-    dict with the same shape, and the state dict has no weights beside them.
+    They fit when every float constant of two or more axes, and every one named like a parameter, is in the
+    state dict with the same shape, and the state dict has no weights beside them.
     """
     original = template.onnx_model
     if not isinstance(original, onnx.ModelProto):

@@ -51,14 +51,16 @@ def read_weights(path: Path, kind: str, limits: Limits) -> StateDict:
     state = _unwrapped(found)
     if not state:
         raise ModelFileError(
-            f"expected a state dict (names to tensors), got {quoted(type(found).__name__)} without one; {_REMEDY}"
+            f"expected a state dict (names to tensors), got {quoted(type(found).__name__)} without one; "
+            f"{_REMEDY}"
         )
     if (
         len(state) > limits.initializers
         or sum(4 * tensor.numel() for tensor in state.values()) > limits.weight_bytes
     ):
         raise ModelFileError(
-            f"expected at most {limits.initializers:,} tensors and {limits.weight_bytes:,} bytes of weights, got more; "
+            f"expected at most {limits.initializers:,} tensors and {limits.weight_bytes:,} bytes of "
+            "weights, got more; "
             "audit a smaller network"
         )
     return {name: _plain(tensor) for name, tensor in _without_prefixes(state).items()}
@@ -67,7 +69,8 @@ def read_weights(path: Path, kind: str, limits: Limits) -> StateDict:
 def _plain(tensor: Tensor) -> Tensor:
     if tensor.is_sparse or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
         raise ModelFileError(
-            "expected dense, unquantised weights, got sparse, quantised or complex ones; export the network to ONNX"
+            "expected dense, unquantised weights, got sparse, quantised or complex ones; export the "
+            "network to ONNX"
         )
     plain = tensor.detach().as_subclass(Tensor).clone(memory_format=torch.contiguous_format)
     return plain.float() if plain.is_floating_point() else plain
@@ -111,7 +114,8 @@ def _read_pytorch(path: Path, limits: Limits) -> Any:
 def _damaged(path: Path, error: Exception) -> ModelFileError:
     reason = quoted(f"{type(error).__name__}: {error}", 160)
     return ModelFileError(
-        f"expected a complete file of weights, got {quoted(path.name)}, which does not read as one ({reason}); "
+        f"expected a complete file of weights, got {quoted(path.name)}, which does not read as one "
+        f"({reason}); "
         "save or download it again"
     )
 
@@ -136,7 +140,8 @@ def _check_archive(path: Path, limits: Limits) -> None:
     ratio = unpacked / max(1, path.stat().st_size)
     if len(entries) > limits.archive_members or ratio > limits.unpacked_ratio or unpacked > limits.file_bytes:
         raise ModelFileError(
-            f"expected an archive of at most {limits.archive_members:,} members and {limits.file_bytes:,} bytes, got "
+            f"expected an archive of at most {limits.archive_members:,} members and {limits.file_bytes:,} "
+            "bytes, got "
             f"{len(entries):,} members that unpack to {unpacked:,} bytes; save the state dict again"
         )
 

@@ -1,7 +1,7 @@
 """Converters from ONNX operations to torch modules, one file a family, on top of onnx2torch's own.
 
-Importing the package declares them all; ``registered()`` puts them into onnx2torch's registry for a while. To add
-one, write it in the file of its family with ``@converter(operation, *schema_versions)``.
+Importing the package declares them all; ``registered()`` puts them into onnx2torch's registry for a while.
+To add one, write it in the file of its family with ``@converter(operation, *schema_versions)``.
 """
 
 from auditor.loading.onnx_converters import (

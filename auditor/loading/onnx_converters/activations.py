@@ -86,7 +86,8 @@ def clip_by_inputs(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult
 
 
 def _clip(low: float | None, high: float | None) -> nn.Module:
-    """ReLU and ReLU6 as their own modules, because torch runs them faster and keeps less for the backward pass."""
+    """ReLU and ReLU6 as their own modules, because torch runs them faster and keeps less for the backward
+    pass."""
     if low == 0 and (high is None or high == 6):
         return nn.ReLU() if high is None else nn.ReLU6()
     return Clip(low, high)

@@ -1,8 +1,9 @@
 """Newer schema versions that mean exactly what an existing converter of onnx2torch does.
 
-A row is (operation, version that onnx2torch converts, newer versions). A version is listed only when its schema has
-the same inputs, outputs, attributes and defaults and its change was in the accepted types or the wording; the tests
-compare the schemas. Cast, Pad, Resize, Split and the Reduce family changed meaning and are never listed.
+A row is (operation, version that onnx2torch converts, newer versions). A version is listed only when its
+schema has the same inputs, outputs, attributes and defaults and its change was in the accepted types or the
+wording; the tests compare the schemas. Cast, Pad, Resize, Split and the Reduce family changed meaning and
+are never listed.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ class LayerNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Normalise groups of channels; until version 20 scale and bias have one entry a group, then one a channel."""
+    """Normalise groups of channels; until version 20 scale and bias have one entry a group, then one a
+    channel."""
 
     def __init__(self, groups: int, epsilon: float) -> None:
         super().__init__()

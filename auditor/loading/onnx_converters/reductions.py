@@ -1,4 +1,5 @@
-"""The Reduce family, with axes as an attribute (until 17) or as an input (ReduceSum from 13, the others from 18)."""
+"""The Reduce family, with axes as an attribute (until 17) or as an input (ReduceSum from 13, the others
+from 18)."""
 
 from __future__ import annotations
 

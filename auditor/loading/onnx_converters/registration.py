@@ -1,9 +1,10 @@
 """Registering converters with onnx2torch: what it lacks, and where its own are slower or less exact.
 
-A converter is a function from an ONNX node and its graph to a torch module and the names of the values it reads.
-``@converter("Reshape", 5, 13, ...)`` names an operation and the schema versions it is right for. They are put into
-onnx2torch's registry while a model is converted and taken out again, so that other users of onnx2torch in the same
-process see no change.
+A converter is a function from an ONNX node and its graph to a torch module and the names of the values it
+reads.
+``@converter("Reshape", 5, 13, ...)`` names an operation and the schema versions it is right for. They are
+put into onnx2torch's registry while a model is converted and taken out again, so that other users of
+onnx2torch in the same process see no change.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ OURS: dict[tuple[str, int], Converter] = {}
 class StaticArguments(nn.Module):
     """A module whose arguments after the image-like ones may be tensors or plain Python numbers and lists.
 
-    Shapes, axes and bounds are tensors in ONNX. ``onnx_specialise`` replaces them by numbers when they do not depend
-    on the image, so that a forward pass neither builds nor reads back small tensors.
+    Shapes, axes and bounds are tensors in ONNX. ``onnx_specialise`` replaces them by numbers when they do
+    not depend on the image, so that a forward pass neither builds nor reads back small tensors.
     """
 
     data_arguments = 1

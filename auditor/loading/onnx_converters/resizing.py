@@ -54,7 +54,8 @@ class Resize(StaticArguments):
         return torch.tensordot(x, matrix, dims=([axis], [1])).movedim(-1, axis)
 
     def _position(self, index: int, size: int, target: int, factor: float) -> float:
-        """Where output ``index`` lies on the input axis (ONNX operator Resize, coordinate_transformation_mode)."""
+        """Where output ``index`` lies on the input axis (ONNX operator Resize,
+        coordinate_transformation_mode)."""
         if self.coordinates == "asymmetric":
             return index / factor
         if self.coordinates == "align_corners":
