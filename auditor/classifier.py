@@ -158,7 +158,7 @@ class Classifier:
             tensor.requires_grad_(False)
         owned = owned.to(self.device)
         folded = self._folded(owned)
-        return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return folded.to(memory_format=torch.channels_last)
 
     def _folded(self, module: nn.Module) -> nn.Module:
         """Batch norm folded into convolutions; the module itself where that fails or changes the answers."""

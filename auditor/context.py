@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -66,7 +66,7 @@ class Context:
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Iterate with progress; raises `OutOfBudget` before an item when the time is up."""
-        count = total if total is not None else len(items) if hasattr(items, "__len__") else 0
+        count = total if total is not None else len(items) if isinstance(items, Sized) else 0
         for done, item in enumerate(items):
             if self.deadline is not None and time.monotonic() > self.deadline:
                 raise OutOfBudget(label)
