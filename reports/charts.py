@@ -88,8 +88,7 @@ def bars(
     scale = nice_scale([*(values[i] for i in known), *([limit] if limit is not None else [])])
     shown = order[: most if len(order) > most + 5 else len(order)]
     rows = tuple(
-        BarRow(names[i], number(values[i]), _bar(scale, values[i], limit, i in marked), i in marked)
-        for i in shown
+        BarRow(names[i], number(values[i]), _bar(scale, values[i], limit, i in marked), i in marked) for i in shown
     )
     strip = _strip(scale, [values[i] for i in order], limit, [values[i] for i in known if i in marked])
     left_out = len(order) - len(shown)
@@ -113,9 +112,7 @@ def _limit_line(scale: Scale, limit: float | None, height: int) -> Markup:
 
 
 def _svg(body: Markup, height: int, css: str) -> Markup:
-    return Markup('<svg class="{}" width="100%" height="{}" aria-hidden="true">{}</svg>').format(
-        css, height, body
-    )
+    return Markup('<svg class="{}" width="100%" height="{}" aria-hidden="true">{}</svg>').format(css, height, body)
 
 
 def _bar(scale: Scale, value: float, limit: float | None, marked: bool) -> Markup:

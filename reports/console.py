@@ -103,9 +103,7 @@ def _foot(audit: Audit) -> str:
 def _table(audit: Audit, colour: bool, width: int) -> Table:
     """One row a statistic; in a narrow terminal the statistic stands under its detector."""
     narrow = width < NARROW
-    table = Table(
-        box=box.SIMPLE_HEAD if colour else None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False
-    )
+    table = Table(box=box.SIMPLE_HEAD if colour else None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("detector", overflow="fold", min_width=16)
     if not narrow:
         table.add_column("statistic", overflow="fold")

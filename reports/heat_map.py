@@ -48,9 +48,7 @@ class _Grid:
     """positions of columns to frame"""
 
 
-def heat_map(
-    values: Array, title: str, marked: Sequence[int] = (), lowest_first: bool = False
-) -> HeatMap | None:
+def heat_map(values: Array, title: str, marked: Sequence[int] = (), lowest_first: bool = False) -> HeatMap | None:
     """A (K, K) table, row = source class; None when nothing in it was measured.
 
     Of more than `MOST_CELLS` rows or columns the strongest are drawn, those of ``marked`` classes first.
@@ -115,9 +113,7 @@ def _drawing(grid: _Grid, span: tuple[float, float], title: str) -> Markup:
     middle = left + cell * columns / 2
     parts = [_text(middle, 12, "middle", "tick", grid.column_title)]
     if grid.row_title:
-        turned = Markup(
-            '<text class="tick" transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>'
-        )
+        turned = Markup('<text class="tick" transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>')
         parts.append(turned.format(top + cell * rows / 2, grid.row_title))
     small = "tick small" if cell < 24 else "tick"
     for j, name in enumerate(grid.columns):
@@ -130,15 +126,12 @@ def _drawing(grid: _Grid, span: tuple[float, float], title: str) -> Markup:
     parts += [outline.format(left + cell * j, top, cell, cell * rows) for j in grid.outlined]
     width, height = left + cell * columns + 4, top + cell * rows + 4
     return Markup(
-        '<svg class="heat" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">'
-        "{3}</svg>"
+        '<svg class="heat" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">{3}</svg>'
     ).format(width, height, f"Heat map: {clean(title, 120)}", Markup("").join(parts))
 
 
 def _text(x: float, y: float, anchor: str, css: str, text: str) -> Markup:
-    return Markup('<text class="{}" x="{:g}" y="{:g}" text-anchor="{}">{}</text>').format(
-        css, x, y, anchor, text
-    )
+    return Markup('<text class="{}" x="{:g}" y="{:g}" text-anchor="{}">{}</text>').format(css, x, y, anchor, text)
 
 
 def _cell(value: float, span: tuple[float, float], x: int, y: int, cell: int) -> Markup:

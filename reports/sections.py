@@ -140,9 +140,7 @@ def _all_bars(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> Iter
             label = unit if same else f"score by class, ranked for: {e.statistic}"
             names = [wording.class_name(audit, c) for c in range(len(scores))]
             marked = e.target_classes if e.stands_out else ()
-            yield charts.bars(
-                names, scores, label=label, limit=limit, limit_text=text, marked=marked, lowest_first=low
-            )
+            yield charts.bars(names, scores, label=label, limit=limit, limit_text=text, marked=marked, lowest_first=low)
         if limit is None:
             yield charts.bars(
                 [e.statistic],

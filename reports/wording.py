@@ -165,7 +165,8 @@ def saw(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> str:
     lead = min(found, key=lambda e: (e.corrected_p, e.p_value))
     return (
         f"Nothing stands out: {lead.statistic} is {number(lead.value)}"
-        f"{_threshold(lead, ' and the threshold ')}; a clean model gives as much with chance {probability(lead.p_value)}."
+        f"{_threshold(lead, ' and the threshold ')}; a clean model gives as much with chance "
+        f"{probability(lead.p_value)}."
     )
 
 

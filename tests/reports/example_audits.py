@@ -38,9 +38,7 @@ def image(seed: int, channels: int = 3, size: int = 32) -> np.ndarray:
     """A natural-looking picture (C, H, W): a few soft discs on a gradient."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
-    pixels = np.stack(
-        [0.35 + 0.3 * (x * rng.uniform(-1, 1) + y * rng.uniform(-1, 1)) for _ in range(channels)]
-    )
+    pixels = np.stack([0.35 + 0.3 * (x * rng.uniform(-1, 1) + y * rng.uniform(-1, 1)) for _ in range(channels)])
     for _ in range(7):
         cy, cx, r = [*rng.uniform(0, 1, 2).tolist(), rng.uniform(0.08, 0.3)]
         soft = 1 / (1 + np.exp(((x - cx) ** 2 + (y - cy) ** 2 - r**2) * 120))
@@ -48,9 +46,7 @@ def image(seed: int, channels: int = 3, size: int = 32) -> np.ndarray:
     return np.clip(pixels, 0, 1).astype(np.float32)
 
 
-def patch(
-    channels: int = 3, size: int = 32, side: int = 3, success: float = 0.985, reference: float | None = 0.02
-):
+def patch(channels: int = 3, size: int = 32, side: int = 3, success: float = 0.985, reference: float | None = 0.02):
     """A coloured checker patch near the lower right corner."""
     mask = np.zeros((size, size), np.float32)
     at = slice(size - side - 2, size - 2)
@@ -81,9 +77,7 @@ def iscp(
                 trigger=patch(channels, success=float(scores[c])) if c == target else None,
                 extras={"canvas": 2.0, "threshold γ": 0.41},
                 exhibits=(
-                    Curve(
-                        "predictive power over pattern size", SIZES, y, "share of pixels", "share of images"
-                    ),
+                    Curve("predictive power over pattern size", SIZES, y, "share of pixels", "share of images"),
                     Picture(f"strongest pattern for class {c}", image(100 + c, channels)),
                 ),
             )
@@ -174,8 +168,7 @@ def pairwise(k: int, target: int | None) -> tuple[Outcome, Evidence]:
     matrix = Matrix("success rate, source → target", values, "share of images")
     flat = [(int(s), int(t)) for s, t in np.argwhere(np.isfinite(values))]
     measurements = [
-        Measurement(float(values[s, t]), t, s, exhibits=(matrix,) if i == 0 else ())
-        for i, (s, t) in enumerate(flat)
+        Measurement(float(values[s, t]), t, s, exhibits=(matrix,) if i == 0 else ()) for i, (s, t) in enumerate(flat)
     ]
     outcome = Outcome(
         "pairwise",
@@ -187,9 +180,7 @@ def pairwise(k: int, target: int | None) -> tuple[Outcome, Evidence]:
         9_000,
         note="" if k <= 20 else "only the rows and columns of classes 3 and 8 were measured",
     )
-    found = Evidence(
-        "pairwise", "strongest pair over its row and column", 0.22, 0.44, 0.08, 0.16, (target or 0,), (1,)
-    )
+    found = Evidence("pairwise", "strongest pair over its row and column", 0.22, 0.44, 0.08, 0.16, (target or 0,), (1,))
     return outcome, found
 
 
@@ -229,9 +220,7 @@ def demonstrations(trigger: Trigger, target: int, channels: int) -> tuple[Demons
     return tuple(shown)
 
 
-def audit(
-    k: int = 10, verdict: Verdict = Verdict.BACKDOORED, *, channels: int = 3, hostile: bool = False
-) -> Audit:
+def audit(k: int = 10, verdict: Verdict = Verdict.BACKDOORED, *, channels: int = 3, hostile: bool = False) -> Audit:
     """A whole audit of ``k`` classes; with ``hostile`` every free text tries to break out."""
     caught = verdict in (Verdict.BACKDOORED, Verdict.SUSPICIOUS)
     target = min(8, k - 1) if caught else None

@@ -29,9 +29,7 @@ def test_a_scale_holds_its_values_between_round_ticks(values: list[float]) -> No
 
 
 def test_bars_are_ordered_and_leave_out_what_is_not_measured() -> None:
-    chart = bars(
-        ["a", "b", "c"], [0.2, float("nan"), 0.7], label="x", limit=0.5, limit_text="half", marked=(2,)
-    )
+    chart = bars(["a", "b", "c"], [0.2, float("nan"), 0.7], label="x", limit=0.5, limit_text="half", marked=(2,))
     assert [row.name for row in chart.rows] == ["c", "a"]
     assert [row.stands_out for row in chart.rows] == [True, False]
     (at,) = re.findall(r'class="limit" x1="([\d.]+)%"', chart.rows[0].drawing)
@@ -55,9 +53,7 @@ def evidence(value: float, threshold: float, targets: tuple[int, ...], scores: t
 def test_the_threshold_is_drawn_where_the_leaders_had_to_end() -> None:
     assert class_limit(evidence(0.9, 0.5, (1,), (0.1, 0.9, 0.3)))[0] == 0.5  # judged: the class's own score
     assert class_limit(evidence(0.6, 0.25, (1,), (0.1, 0.9, 0.3)))[0] == pytest.approx(0.55)  # the step down
-    assert class_limit(evidence(0.25, 0.2, (1, 3), (0.1, 0.9, 0.3, 0.8)))[0] == pytest.approx(
-        0.7
-    )  # two leaders
+    assert class_limit(evidence(0.25, 0.2, (1, 3), (0.1, 0.9, 0.3, 0.8)))[0] == pytest.approx(0.7)  # two leaders
     assert class_limit(evidence(0.4, 0.2, (1,), (0.9, 0.1, 0.5)), low=True)[0] == pytest.approx(0.3)
     assert class_limit(evidence(7.0, 2.0, (1,), (0.1, 0.9, 0.3)))[0] is None  # something else was judged
     assert class_limit(evidence(0.9, float("inf"), (1,), (0.1, 0.9, 0.3)))[0] is None
@@ -66,9 +62,7 @@ def test_the_threshold_is_drawn_where_the_leaders_had_to_end() -> None:
 
 def test_curves_need_two_points_and_escape_their_units() -> None:
     assert curves([(Curve("t", (1.0,), (2.0,), "x", "y"), True)]) == ""
-    drawn = curves(
-        [(Curve("t", (0.01, 0.1, float("nan")), (0.0, 1.0, 2.0), 'share of "pixels"', "<y>"), True)]
-    )
+    drawn = curves([(Curve("t", (0.01, 0.1, float("nan")), (0.0, 1.0, 2.0), 'share of "pixels"', "<y>"), True)])
     assert 'points="0.0,200.0 1000.0,0.0"' in drawn
     assert "&lt;y&gt;" in drawn
     assert ">10%<" in drawn

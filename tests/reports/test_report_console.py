@@ -49,9 +49,7 @@ def test_it_says_what_was_found(backdoored: Audit) -> None:
         backdoored.model.sha256,
     ):
         assert words in text
-    assert re.search(
-        r"iscp +largest step down among the leading classes +class 8 \(class-8\) +0\.698 +0\.31 ", text
-    )
+    assert re.search(r"iscp +largest step down among the leading classes +class 8 \(class-8\) +0\.698 +0\.31 ", text)
 
 
 def test_warnings_and_unfinished_detectors_show(backdoored: Audit) -> None:

@@ -66,9 +66,7 @@ def test_the_page_is_inert_and_needs_nothing(any_audit: Audit) -> None:
 
 def test_the_content_security_policy_allows_this_style_sheet_only(backdoored: Audit) -> None:
     text = render(backdoored)
-    policy = next(
-        m["content"] for m in Page(text).of("meta") if m.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(m["content"] for m in Page(text).of("meta") if m.get("http-equiv") == "Content-Security-Policy")
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.S)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policy is not None
@@ -167,26 +165,19 @@ def test_another_detectors_exhibits_are_rendered_too(backdoored: Audit) -> None:
 
 def test_an_added_trigger_says_how_strong_it_is(backdoored: Audit) -> None:
     replaced = patch()
-    added = Trigger(
-        np.ones_like(replaced.mask), np.full_like(replaced.pattern, 8 / 255), 0.9, "add", images=50
-    )
+    added = Trigger(np.ones_like(replaced.mask), np.full_like(replaced.pattern, 8 / 255), 0.9, "add", images=50)
     text = Page(render(dataclasses.replace(backdoored, trigger=added))).text
     assert "added, at most 8/255 a pixel" in text
     assert "the trigger, enlarged" not in text
 
 
 def test_no_trigger_says_so() -> None:
-    assert (
-        "no trigger to show"
-        in Page(render(dataclasses.replace(audit(10), trigger=None, demonstrations=()))).text
-    )
+    assert "no trigger to show" in Page(render(dataclasses.replace(audit(10), trigger=None, demonstrations=()))).text
 
 
 def palettes() -> dict[str, dict[str, str]]:
     css = files("auditor.templates").joinpath("report.css").read_text(encoding="utf-8")
-    light, dark, paper = (
-        dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in css.split(":root {")[1:]
-    )
+    light, dark, paper = (dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in css.split(":root {")[1:])
     return {"light": light, "dark": dark, "print": paper}
 
 

@@ -29,11 +29,7 @@ def closed(node: object) -> object:
     if not isinstance(node, dict):
         return node
     out = {key: closed(value) for key, value in node.items()}
-    return (
-        {**out, "additionalProperties": False}
-        if isinstance(out.get("properties"), dict) and "type" in out
-        else out
-    )
+    return {**out, "additionalProperties": False} if isinstance(out.get("properties"), dict) and "type" in out else out
 
 
 def test_the_published_schema_describes_every_property(any_audit: Audit) -> None:
