@@ -33,7 +33,7 @@ class Blend:
 
     opacities: Annotated[tuple[float, ...], Setting("opacities a of the blended image", low=0.001, high=0.9)] = (
         0.1,
-        0.2,
+        0.15,
     )
     steps: Annotated[int, Setting("sign steps per search", low=1, high=100_000)] = 40
     batch: Annotated[int, Setting("images a step and search", low=1, high=1024)] = 8
