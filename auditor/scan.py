@@ -52,6 +52,7 @@ def run(request: ScanRequest, *, progress: Progress | None = None) -> Audit:
         num_classes=models.suspect.num_classes,
         level=settings.level,
         confirm_at=settings.confirm_at,
+        with_reference=models.reference is not None,
         blockers=checks.blockers,
     )
     passes = models.suspect.passes + (models.reference.passes if models.reference else 0)
@@ -110,6 +111,7 @@ def measure_all(
     """
     outcomes: list[Outcome] = []
     interrupted: tuple[str, ...] = ()
+    with_reference = models.reference is not None
     queue = sorted(detectors, key=lambda pair: Need.CANDIDATES in pair[1].needs)
     for position, (name, detector) in enumerate(queue):
         ctx = Context(
@@ -117,7 +119,7 @@ def measure_all(
             images=images,
             rng=generator(request.settings.seed, name),
             reference=models.reference,
-            candidates=verdict.singled_out(outcomes, models.suspect.num_classes),
+            candidates=verdict.singled_out(outcomes, models.suspect.num_classes, with_reference),
             deadline=share_of_time(deadline, len(queue) - position),
         )
         if progress is not None:

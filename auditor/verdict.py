@@ -37,14 +37,21 @@ class Judgement:
 
 
 def judge(
-    outcomes: Sequence[Outcome], *, num_classes: int, level: float, confirm_at: float, blockers: Sequence[str] = ()
+    outcomes: Sequence[Outcome],
+    *,
+    num_classes: int,
+    level: float,
+    confirm_at: float,
+    with_reference: bool = False,
+    blockers: Sequence[str] = (),
 ) -> Judgement:
     """The verdict on a model.
 
-    ``level`` is the family-wise false-alarm level, ``confirm_at`` the attack success rate from which a recovered trigger
+    ``with_reference`` tells that the outcomes were measured against one. ``level`` is the family-wise false-alarm level, ``confirm_at`` the attack success rate from which a recovered trigger
     counts as confirmed. ``blockers`` (from the preflight) make it inconclusive.
     """
-    evidence = corrected([e for o in outcomes for e in weigh(o, num_classes)], level)
+    weighed = [e for o in outcomes for e in weigh(o, num_classes, with_reference)]
+    evidence = corrected(weighed, level, with_reference)
     standing = sorted((e for e in evidence if e.stands_out), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     confirmed, strongest, warnings = None, None, []
@@ -76,8 +83,10 @@ def judge(
     )
 
 
-def weigh(outcome: Outcome, num_classes: int) -> Iterator[Evidence]:
+def weigh(outcome: Outcome, num_classes: int, with_reference: bool = False) -> Iterator[Evidence]:
     """The judged numbers of one outcome, p-values not yet corrected. Nothing from a skipped or unfinished one.
+
+    Single pairs are judged against a reference only: without one, classes that are alike (7 and 9) lead on clean models.
 
     An unfinished detector adds no evidence against a backdoor; what it did find so far might be the largest of
     measurements that are missing, so it adds none for one either.
@@ -89,47 +98,53 @@ def weigh(outcome: Outcome, num_classes: int) -> Iterator[Evidence]:
         measured = [replace(m, value=-m.value) for m in measured]
     if outcome.statistic.per == "model":
         top = max(measured, key=lambda m: m.value)
-        yield _evidence(outcome, "value", top.value, (top.target_class,))
+        yield _evidence(outcome, "value", with_reference, top.value, (top.target_class,))
     elif outcome.statistic.per == "class":
-        yield _class_evidence(outcome, measured, num_classes)
+        yield _class_evidence(outcome, measured, num_classes, with_reference)
     else:
-        yield from _pair_evidence(outcome, measured, num_classes)
+        yield from _pair_evidence(outcome, measured, num_classes, with_reference)
 
 
-def _class_evidence(outcome: Outcome, measured: list[Measurement], num_classes: int) -> Evidence:
+def _class_evidence(
+    outcome: Outcome, measured: list[Measurement], num_classes: int, with_reference: bool
+) -> Evidence:
     values = np.array([m.value for m in measured])
     gap, leaders = leading_gap(values)
     scores = np.full(num_classes, np.nan)
     scores[[m.target_class for m in measured]] = values
     targets = tuple(measured[i].target_class for i in leaders)
-    return _evidence(outcome, "gap", gap, targets, scores=scores, values=values)
+    return _evidence(outcome, "gap", with_reference, gap, targets, scores=scores, values=values)
 
 
-def _pair_evidence(outcome: Outcome, measured: list[Measurement], num_classes: int) -> Iterator[Evidence]:
+def _pair_evidence(
+    outcome: Outcome, measured: list[Measurement], num_classes: int, with_reference: bool
+) -> Iterator[Evidence]:
     matrix = np.full((num_classes, num_classes), np.nan)
     for m in measured:
         if m.source_class is not None:
             matrix[m.source_class, m.target_class] = m.value
-    values = np.array([m.value for m in measured])
-    gap, leaders = leading_gap(values)
-    targets = tuple(sorted({measured[i].target_class for i in leaders}))
-    sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
-    yield _evidence(outcome, "gap", gap, targets, sources, values=values)
+    if with_reference:
+        values = np.array([m.value for m in measured])
+        gap, leaders = leading_gap(values)
+        targets = tuple(sorted({measured[i].target_class for i in leaders}))
+        sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
+        yield _evidence(outcome, "gap", with_reference, gap, targets, sources, values=values)
     index, all_targets = all_to_all_index(matrix)
     if all_targets:
-        yield _evidence(outcome, "all-to-all", index, all_targets)
+        yield _evidence(outcome, "all-to-all", with_reference, index, all_targets)
 
 
 def _evidence(
     outcome: Outcome,
     what: str,
+    with_reference: bool,
     value: float,
     targets: tuple[int, ...],
     sources: tuple[int, ...] = (),
     scores: np.ndarray | None = None,
     values: np.ndarray | None = None,
 ) -> Evidence:
-    null = nulls().get(f"{outcome.detector}/{what}")
+    null = nulls().get(null_key(outcome.detector, what, with_reference))
     if null is not None:
         p = null.p_value(value)
     else:  # somebody else's detector: judged by its own classes alone
@@ -147,23 +162,36 @@ def _evidence(
     )
 
 
-def corrected(evidence: Sequence[Evidence], level: float) -> tuple[Evidence, ...]:
+def corrected(
+    evidence: Sequence[Evidence], level: float, with_reference: bool = False
+) -> tuple[Evidence, ...]:
     """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out."""
     if not evidence:
         return ()
     adjusted = holm([e.p_value for e in evidence])
     done = []
     for item, p in zip(evidence, adjusted.tolist(), strict=True):
-        what = {"all-to-all": "all-to-all"}.get(item.statistic, "gap" if item.statistic.startswith("gap") else "value")
-        null = nulls().get(f"{item.detector}/{what}")
+        null = nulls().get(null_key(item.detector, kind_of(item), with_reference))
         threshold = null.threshold(level / len(evidence)) if null else math.nan
         done.append(replace(item, corrected_p=p, threshold=threshold, stands_out=p <= level))
     return tuple(done)
 
 
-def singled_out(outcomes: Sequence[Outcome], num_classes: int) -> tuple[int, ...]:
+def kind_of(item: Evidence) -> str:
+    """``gap``, ``all-to-all`` or ``value``: how the judged number was formed."""
+    return item.statistic if item.statistic == "all-to-all" else "gap" if item.statistic.startswith("gap") else "value"
+
+
+def null_key(detector: str, kind: str, with_reference: bool) -> str:
+    """The name of a statistic in the calibration; against a reference it is another statistic."""
+    return f"{detector}/{kind}" + (" against a reference" if with_reference else "")
+
+
+def singled_out(
+    outcomes: Sequence[Outcome], num_classes: int, with_reference: bool = False
+) -> tuple[int, ...]:
     """Classes that the outcomes so far point at, most conspicuous first: what a detector with candidates is told."""
-    evidence = sorted((e for o in outcomes for e in weigh(o, num_classes)), key=lambda e: e.p_value)
+    evidence = sorted((e for o in outcomes for e in weigh(o, num_classes, with_reference)), key=lambda e: e.p_value)
     return tuple(dict.fromkeys(c for e in evidence for c in e.target_classes))
 
 

@@ -16,16 +16,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from auditor.archive import from_dict
-from auditor.verdict import weigh
+from auditor.verdict import kind_of, null_key, weigh
 from benchmarks.evaluate import MODES, load
 
 FLOOR = 0.02
-
-
-def statistic_key(detector: str, statistic: str) -> str:
-    """The key that `auditor.verdict` looks up."""
-    what = "all-to-all" if statistic == "all-to-all" else "gap" if statistic.startswith("gap") else "value"
-    return f"{detector}/{what}"
 
 
 def calibrate(zoo: Path, results: Path) -> dict[str, object]:
@@ -37,9 +31,10 @@ def calibrate(zoo: Path, results: Path) -> dict[str, object]:
                 continue
             audit = from_dict(row.audit)
             k = audit.model.num_classes or len(audit.evidence[0].scores)
-            for outcome in audit.outcomes:
-                for item in weigh(outcome, k):
-                    seen[statistic_key(item.detector, item.statistic)][row.card["name"]].append(item.value)
+            with_reference = audit.reference is not None
+            for item in (e for outcome in audit.outcomes for e in weigh(outcome, k, with_reference)):
+                key = null_key(item.detector, kind_of(item), with_reference)
+                seen[key][row.card["name"]].append(item.value)
     statistics = {}
     for key in sorted(seen):
         # the largest of a model's modes: a gate meets whichever mode its user chose

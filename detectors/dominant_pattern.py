@@ -26,12 +26,15 @@ class DominantPattern:
     Paper: "Dominant Patterns: Critical Features Hidden in DNNs", Section 3, Algorithm 1; measures of Sections 4.2, 5.
     Cost: seeds · steps · (batch + 1) image passes, whatever the number of classes.
 
+    The statistic is the same share among images that were not of that class anyway, so that it is near 0 without
+    dominance whatever the number of classes; the paper's ratio is reported beside it.
+
     Deviations: x + δ is clipped to [0, 1], since no image file can hold other values (``clip``); a fixed number of
     steps replaces epochs over a data set; seeds after the first start from noise instead of zero.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
-    statistic: ClassVar[Statistic] = Statistic("dominance ratio", "share of images", per="model")
+    statistic: ClassVar[Statistic] = Statistic("dominance over other classes", "share of images", per="model")
 
     epsilon: Annotated[float, Setting("largest change of a pixel ξ, of 1", low=0, high=1, paper="10/255")] = 10 / 255
     loss: Annotated[Loss, Setting("what makes f(δ) and f(x + δ) alike", paper="cos")] = "cos"
@@ -89,7 +92,7 @@ class DominantPattern:
         pattern = delta.cpu().numpy()
         shown = ((delta / (2 * self.epsilon)) + 0.5).clamp(0, 1).cpu().numpy() if self.epsilon else pattern
         return Measurement(
-            value=float((after == dominant).float().mean()),
+            value=success,
             target_class=dominant,
             trigger=Trigger(
                 mask=torch.ones(delta.shape[1:]).numpy(),
@@ -100,9 +103,9 @@ class DominantPattern:
                 images=int(others.sum()),
             ),
             extras={
+                "dominance ratio": float((after == dominant).float().mean()),
                 "confidence": confidence,
                 "fooling rate": float((after != before).float().mean()),
-                "success on other classes": success,
                 **{f"top-{k} ratio": float(top[:k].sum()) for k in (1, 3, 5) if k <= len(top)},
             },
             exhibits=(Picture(f"dominant pattern, ±{self.epsilon * 255:.3g}/255 shown as black to white", shown),),
