@@ -10,9 +10,7 @@ from auditor.loading.network import LoadedNetwork
 __all__ = ["LoadedNetwork", "load_network"]
 
 
-def load_network(
-    path: Path, *, arch: str | None = None, template: LoadedNetwork | None = None
-) -> LoadedNetwork:
+def load_network(path: Path, *, arch: str | None = None, template: LoadedNetwork | None = None) -> LoadedNetwork:
     """Load an image classifier from an ONNX file, a PyTorch state dict or a safetensors file.
 
     The kind of file is told by its content. ``arch`` names the architecture of a state dict, as

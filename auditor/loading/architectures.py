@@ -53,19 +53,15 @@ def named(arch: str, state: StateDict) -> tuple[str, nn.Module]:
             f"{quoted(arch)}; "
             "write the part before and after the colon"
         )
-    if package == "torchvision":
-        module = _torchvision(name, state)
-    else:
-        module = _from_factory(package, name, head_size(state))
+    known = package == "torchvision"
+    module = _torchvision(name, state) if known else _from_factory(package, name, head_size(state))
     _load_strictly(module, state, arch)
     return arch, module
 
 
 def head_size(state: StateDict) -> int | None:
     """Rows of the last weight matrix, which is the number of classes in a classifier's state dict."""
-    matrices = [
-        tensor for name, tensor in state.items() if name.endswith("weight") and tensor.dim() in (2, 4)
-    ]
+    matrices = [tensor for name, tensor in state.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
     return int(matrices[-1].shape[0]) if matrices else None
 
 
@@ -73,8 +69,7 @@ def _torchvision(name: str, state: StateDict) -> nn.Module:
     known = torchvision_names()
     if name not in known:
         raise ConfigError(
-            f"expected the name of a torchvision classifier, got {quoted(name)}; known are "
-            f"{listed(known, limit=100)}"
+            f"expected the name of a torchvision classifier, got {quoted(name)}; known are {listed(known, limit=100)}"
         )
     module = _fitted(name, state)
     return _build(name) if module is None else module
@@ -175,13 +170,7 @@ def _size_options(name: str, state: StateDict) -> dict[str, Any]:
     """A ViT for another image size has another number of positions; torchvision's factories take the size."""
     positions = state.get("encoder.pos_embedding")
     patch = state.get("conv_proj.weight")
-    if (
-        not name.startswith("vit")
-        or positions is None
-        or patch is None
-        or positions.dim() != 3
-        or patch.dim() != 4
-    ):
+    if not name.startswith("vit") or positions is None or patch is None or positions.dim() != 3 or patch.dim() != 4:
         return {}
     side = round((positions.shape[1] - 1) ** 0.5)
     size = side * int(patch.shape[2])
@@ -254,9 +243,7 @@ def _import(package: str, name: str) -> Callable[..., Any]:
 
 def _load_strictly(module: nn.Module, state: StateDict, arch: str) -> None:
     expected = module.state_dict()
-    problems = [
-        f"missing {quoted(key)}" for key in expected if key not in state and not key.endswith(_COUNTER)
-    ]
+    problems = [f"missing {quoted(key)}" for key in expected if key not in state and not key.endswith(_COUNTER)]
     problems += [f"unexpected {quoted(key)}" for key in state if key not in expected]
     problems += [
         f"{quoted(key)} of shape {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"

@@ -34,14 +34,10 @@ def check_is_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
     if not path.exists():
         raise ModelFileError(f"expected a model file, got no file {name}; check the path")
     if not path.is_file():
-        raise ModelFileError(
-            f"expected a model file, got {name}, which is not a regular file; name the file itself"
-        )
+        raise ModelFileError(f"expected a model file, got {name}, which is not a regular file; name the file itself")
     size = path.stat().st_size
     if size == 0:
-        raise ModelFileError(
-            f"expected a model file, got {name}, which is empty; export or download it again"
-        )
+        raise ModelFileError(f"expected a model file, got {name}, which is empty; export or download it again")
     if size > limits.file_bytes:
         raise ModelFileError(
             f"expected a model file of at most {limits.file_bytes:,} bytes, got {name} with {size:,} bytes; "

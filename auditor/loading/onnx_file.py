@@ -43,8 +43,7 @@ def read_onnx(path: Path, limits: Limits) -> OnnxFile:
         ) from error
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(
-            f"expected an ONNX model, got {quoted(path.name)}, which holds no graph; export or download it "
-            "again"
+            f"expected an ONNX model, got {quoted(path.name)}, which holds no graph; export or download it again"
         )
     _check_counts(model, limits)
     notes = _load_external(model, path.resolve().parent, limits)
@@ -66,9 +65,7 @@ def _bytes_as_float32(tensor: onnx.TensorProto) -> int:
     size = 4
     for dim in tensor.dims:
         if dim < 0:
-            raise ModelFileError(
-                "expected constants of non-negative size, got a negative dimension; export again"
-            )
+            raise ModelFileError("expected constants of non-negative size, got a negative dimension; export again")
         size *= dim
     return size
 
@@ -144,9 +141,7 @@ def _read_slice(file: Path, entries: dict[str, str], tensor: onnx.TensorProto) -
         offset = int(entries.get("offset", "0") or 0)
         length = int(entries.get("length", "") or size - offset)
     except ValueError as error:
-        raise ModelFileError(
-            f"expected offsets in {name} to be numbers, got text; export the model again"
-        ) from error
+        raise ModelFileError(f"expected offsets in {name} to be numbers, got text; export the model again") from error
     if offset < 0 or length < 0 or offset + length > size:
         raise ModelFileError(
             f"expected weights within the {size:,} bytes of {name}, got offset {offset:,} and length "

@@ -107,9 +107,7 @@ class _Images:
         _, *shape = sizes.shape
         channel = 0 if sizes.layout == "nchw" else 2
         self.known = all(size is not None for size in shape)
-        self.shape = [
-            size or (3 if axis == channel else _GUESSED_SIZES[0]) for axis, size in enumerate(shape)
-        ]
+        self.shape = [size or (3 if axis == channel else _GUESSED_SIZES[0]) for axis, size in enumerate(shape)]
         self.open = [axis for axis, size in enumerate(shape) if size is None and axis != channel]
 
     def __call__(self, count: int) -> Tensor:
@@ -190,9 +188,7 @@ def _run(module: nn.Module, images: Tensor) -> Tensor:
     except Exception as error:
         raise _does_not_run(error) from error
     if not isinstance(scores, Tensor):
-        raise ModelFileError(
-            "expected one output of shape (N, classes), got several; export the class scores alone"
-        )
+        raise ModelFileError("expected one output of shape (N, classes), got several; export the class scores alone")
     return scores
 
 

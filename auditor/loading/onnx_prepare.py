@@ -147,8 +147,7 @@ def _check_names(graph: onnx.GraphProto) -> None:
     for name in [*(t.name for t in graph.initializer), *(v.name for v in graph.input)]:
         if name in known:
             raise ModelFileError(
-                f"expected every constant and input to have its own name, got {quoted(name)} twice; export "
-                "again"
+                f"expected every constant and input to have its own name, got {quoted(name)} twice; export again"
             )
         known.add(name)
     for node in graph.node:
@@ -160,7 +159,5 @@ def _check_names(graph: onnx.GraphProto) -> None:
                 )
         for name in node.output:
             if name and name in known:
-                raise ModelFileError(
-                    f"expected each value to be computed once, got {quoted(name)} twice; export again"
-                )
+                raise ModelFileError(f"expected each value to be computed once, got {quoted(name)} twice; export again")
             known.add(name)

@@ -94,9 +94,7 @@ def _depending(module: fx.GraphModule, at_shapes: bool) -> set[fx.Node]:
         if node.op == "placeholder":
             found.add(node)
         elif any(argument in found for argument in node.all_input_nodes):
-            reads_shape = node.op == _CONVERTED and isinstance(
-                module.get_submodule(str(node.target)), (Shape, Size)
-            )
+            reads_shape = node.op == _CONVERTED and isinstance(module.get_submodule(str(node.target)), (Shape, Size))
             if at_shapes or not (reads_shape or (node.op == "call_method" and node.target == "size")):
                 found.add(node)
     return found
@@ -105,9 +103,7 @@ def _depending(module: fx.GraphModule, at_shapes: bool) -> set[fx.Node]:
 class _Watch(fx.Interpreter):
     """Run the graph once, noting the shape of every tensor and the values that are asked for."""
 
-    def __init__(
-        self, module: fx.GraphModule, keep: Callable[[fx.Node], bool], repair: _Repair | None = None
-    ) -> None:
+    def __init__(self, module: fx.GraphModule, keep: Callable[[fx.Node], bool], repair: _Repair | None = None) -> None:
         super().__init__(module)
         self.keep, self.repair = keep, repair
         self.shapes: Shapes = {}
@@ -230,15 +226,11 @@ class _Repair:
         elif isinstance(module, OnnxConcat):
             self._repeat_constants(node, module, env)
 
-    def _axis_in_target(
-        self, module: Any, source: tuple[int, ...], target: list[int], axis: int | None
-    ) -> int | None:
+    def _axis_in_target(self, module: Any, source: tuple[int, ...], target: list[int], axis: int | None) -> int | None:
         if isinstance(module, Expand):
             if axis is not None:
                 return axis + len(target) - len(source)
-            widened = (
-                bool(target) and target[0] == self.first > 1 and (len(source) < len(target) or source[0] == 1)
-            )
+            widened = bool(target) and target[0] == self.first > 1 and (len(source) < len(target) or source[0] == 1)
             return 0 if widened else None
         if axis is None:
             return None

@@ -58,8 +58,6 @@ def _scan(stream: IO[bytes]) -> list[str]:
                     memo[len(memo) if argument is None else argument] = texts[-1]
                 elif isinstance(argument, str):
                     texts.append(argument)
-        except (
-            Exception
-        ):  # the bytes after the last pickle are weights: pickletools raises many types on them
+        except Exception:  # the bytes after the last pickle are weights: pickletools raises many types on them
             return found
     return found

@@ -55,9 +55,7 @@ def _from_template(
 
     model = None if template is None else with_weights(template, state)
     if model is None:
-        shown = listed(
-            [f"{quoted(name, 40)} {tuple(tensor.shape)}" for name, tensor in state.items()], limit=3
-        )
+        shown = listed([f"{quoted(name, 40)} {tuple(tensor.shape)}" for name, tensor in state.items()], limit=3)
         beside = "" if template is None else ", nor of the model it is compared with"
         raise ArchitectureError(
             f"expected the weights of a torchvision classifier, got {shown}, which are of none{beside}; "

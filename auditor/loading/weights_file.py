@@ -51,13 +51,9 @@ def read_weights(path: Path, kind: str, limits: Limits) -> StateDict:
     state = _unwrapped(found)
     if not state:
         raise ModelFileError(
-            f"expected a state dict (names to tensors), got {quoted(type(found).__name__)} without one; "
-            f"{_REMEDY}"
+            f"expected a state dict (names to tensors), got {quoted(type(found).__name__)} without one; {_REMEDY}"
         )
-    if (
-        len(state) > limits.initializers
-        or sum(4 * tensor.numel() for tensor in state.values()) > limits.weight_bytes
-    ):
+    if len(state) > limits.initializers or sum(4 * tensor.numel() for tensor in state.values()) > limits.weight_bytes:
         raise ModelFileError(
             f"expected at most {limits.initializers:,} tensors and {limits.weight_bytes:,} bytes of "
             "weights, got more; "
@@ -69,8 +65,7 @@ def read_weights(path: Path, kind: str, limits: Limits) -> StateDict:
 def _plain(tensor: Tensor) -> Tensor:
     if tensor.is_sparse or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
         raise ModelFileError(
-            "expected dense, unquantised weights, got sparse, quantised or complex ones; export the "
-            "network to ONNX"
+            "expected dense, unquantised weights, got sparse, quantised or complex ones; export the network to ONNX"
         )
     plain = tensor.detach().as_subclass(Tensor).clone(memory_format=torch.contiguous_format)
     return plain.float() if plain.is_floating_point() else plain
@@ -105,9 +100,7 @@ def _read_pytorch(path: Path, limits: Limits) -> Any:
             f"expected a state dict, got a pickle that wants to import {listed(names, limit=12)}, "
             f"which would run code from the file; {_REMEDY}"
         ) from error
-    except (
-        Exception
-    ) as error:  # damaged archives raise RuntimeError, EOFError, KeyError, struct.error and others
+    except Exception as error:  # damaged archives raise RuntimeError, EOFError, KeyError, struct.error and others
         raise _damaged(path, error) from error
 
 
@@ -129,9 +122,7 @@ def _check_archive(path: Path, limits: Limits) -> None:
         raise _damaged(path, error) from error
     tails = {entry.filename.split("/", 1)[-1] for entry in entries}
     if "constants.pkl" in tails or any(tail.startswith("code/") for tail in tails):
-        raise UnsafeFileError(
-            f"expected a state dict, got a TorchScript archive, which is a program; {_REMEDY}"
-        )
+        raise UnsafeFileError(f"expected a state dict, got a TorchScript archive, which is a program; {_REMEDY}")
     if "archive_format" in tails or any(tail.startswith(("models/", "data/weights/")) for tail in tails):
         raise UnsafeFileError(
             f"expected a state dict, got a torch.export archive, which opens by unpickling; {_REMEDY}"
@@ -155,9 +146,7 @@ def _unwrapped(value: Any, depth: int = 3) -> StateDict:
             inner = _unwrapped(value.get(key), depth - 1)
             if inner:
                 return inner
-    return {
-        name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)
-    }
+    return {name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
 
 
 def _without_prefixes(state: StateDict) -> StateDict:

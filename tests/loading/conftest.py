@@ -35,9 +35,7 @@ def images(count: int, *shape: int, seed: int = 1) -> Tensor:
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def small_cnn(
-    activation: nn.Module | None = None, pool: nn.Module | None = None, classes: int = 10
-) -> nn.Module:
+def small_cnn(activation: nn.Module | None = None, pool: nn.Module | None = None, classes: int = 10) -> nn.Module:
     """1×12×12 images; convolution, batch norm, activation, pool, twice; linear head."""
     activation = activation or nn.ReLU()
     pool = pool or nn.MaxPool2d(2)

@@ -206,9 +206,7 @@ def test_node_names_are_not_code(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     model = _linear_model()
     code = f'__import__("pathlib").Path("{marker}").touch()'
-    for index, name in enumerate(
-        (f'"); {code}; ("', f"x'); {code} #", f"a\n    {code}\n", "training", "forward")
-    ):
+    for index, name in enumerate((f'"); {code}; ("', f"x'); {code} #", f"a\n    {code}\n", "training", "forward")):
         model.graph.node[index % 2].name = name
         load_network(_saved(model, tmp_path))
     assert not marker.exists()
@@ -230,9 +228,7 @@ def test_every_unknown_operation_is_named_at_once(tmp_path: Path) -> None:
         model.graph.node.append(helper.make_node("GRU", ["flat"], [f"gru{index}"]))
     model.graph.node.append(helper.make_node("Strange\x1b[31m", ["flat"], ["strange"], domain="com.example"))
     model.opset_import.add(domain="com.example", version=3)
-    message = _refused(
-        _saved(model, tmp_path), UnsupportedOperatorsError, "GRU-14 (2×)", "com.example::Strange"
-    )
+    message = _refused(_saved(model, tmp_path), UnsupportedOperatorsError, "GRU-14 (2×)", "com.example::Strange")
     assert "\x1b" not in message
 
 
@@ -260,9 +256,7 @@ def test_several_inputs_are_refused(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-def test_a_converted_network_that_differs_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_converted_network_that_differs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from auditor.loading import onnx_verify
 
     path = _saved(_linear_model(), tmp_path)

@@ -233,9 +233,7 @@ def test_open_image_size(export: Export, tmp_path: Path) -> None:
     )
     path = tmp_path / "open.onnx"
     axes = {"input": {0: "n", 2: "h", 3: "w"}}
-    torch.onnx.export(
-        network, (images(2, 3, 16, 16),), path, dynamo=False, input_names=["input"], dynamic_axes=axes
-    )
+    torch.onnx.export(network, (images(2, 3, 16, 16),), path, dynamo=False, input_names=["input"], dynamic_axes=axes)
     loaded = load_network(path)
     assert loaded.input_shape is None
     assert_agrees(loaded, network, images(3, 3, 24, 20))

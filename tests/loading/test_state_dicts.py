@@ -38,15 +38,9 @@ BUILDERS = {
 def test_torchvision_with_43_classes_is_recognised(tmp_path: Path, name: str) -> None:
     with torch.device("meta"):
         network = (
-            None
-            if name.startswith("regnet")
-            else torchvision.models.get_model(name, num_classes=43, **BUILDERS[name])
+            None if name.startswith("regnet") else torchvision.models.get_model(name, num_classes=43, **BUILDERS[name])
         )
-    network = (
-        torchvision.models.get_model(name, num_classes=43)
-        if network is None
-        else network.to_empty(device="cpu")
-    )
+    network = torchvision.models.get_model(name, num_classes=43) if network is None else network.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     for value in network.state_dict().values():
         value.copy_(torch.rand(value.shape, generator=generator) * 0.05 + 0.01)
@@ -72,16 +66,12 @@ WRAPPERS = {
     "plain": lambda state: state,
     "state_dict": lambda state: {"epoch": 3, "state_dict": state},
     "model, module.": lambda state: {"model": {f"module.{key}": value for key, value in state.items()}},
-    "net, compiled": lambda state: {
-        "net": {f"_orig_mod.module.{key}": value for key, value in state.items()}
-    },
+    "net, compiled": lambda state: {"net": {f"_orig_mod.module.{key}": value for key, value in state.items()}},
     "lightning": lambda state: {
         "state_dict": {f"model.net.{key}": value for key, value in state.items()},
         "lr": 0.1,
     },
-    "half": lambda state: {
-        key: value.half() if value.is_floating_point() else value for key, value in state.items()
-    },
+    "half": lambda state: {key: value.half() if value.is_floating_point() else value for key, value in state.items()},
 }
 
 
@@ -138,9 +128,7 @@ def small(num_classes=10):
 
 
 def _small(classes: int) -> nn.Module:
-    network = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)
-    )
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
     return perturb(network)
 
 
@@ -174,9 +162,7 @@ def test_arch_must_take_the_weights(own_code: Path, resnet: nn.Module) -> None:
         load_network(own_code / "model.pt", arch="torchvision:resnet50")
 
 
-@pytest.mark.parametrize(
-    "arch", ["resnet18", "torchvision:resnet19", "no_such_package:net", "callers_networks:absent"]
-)
+@pytest.mark.parametrize("arch", ["resnet18", "torchvision:resnet19", "no_such_package:net", "callers_networks:absent"])
 def test_arch_that_leads_nowhere(own_code: Path, resnet: nn.Module, arch: str) -> None:
     torch.save(resnet.state_dict(), own_code / "model.pt")
     with pytest.raises(ConfigError, match=r"expected .* got "):
@@ -185,10 +171,7 @@ def test_arch_that_leads_nowhere(own_code: Path, resnet: nn.Module, arch: str) -
 
 def test_named_torchvision_architecture(tmp_path: Path, resnet: nn.Module) -> None:
     torch.save(resnet.state_dict(), tmp_path / "model.pt")
-    assert (
-        load_network(tmp_path / "model.pt", arch="torchvision:resnet18").architecture
-        == "torchvision:resnet18"
-    )
+    assert load_network(tmp_path / "model.pt", arch="torchvision:resnet18").architecture == "torchvision:resnet18"
 
 
 class Named(nn.Module):

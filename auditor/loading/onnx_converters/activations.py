@@ -19,9 +19,7 @@ class Clip(StaticArguments):
         super().__init__()
         self.low, self.high = low, high
 
-    def forward(
-        self, x: Tensor, min: Tensor | float | None = None, max: Tensor | float | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, min: Tensor | float | None = None, max: Tensor | float | None = None) -> Tensor:
         low = self.low if min is None else min
         high = self.high if max is None else max
         return x if low is None and high is None else torch.clamp(x, low, high)  # type: ignore[arg-type]

@@ -44,9 +44,7 @@ class ComputedConv(nn.Module):
         strides = list(self.given.get("strides") or [1] * rank)
         dilations = list(self.given.get("dilations") or [1] * rank)
         pads = list(self.given.get("pads") or [0] * rank * 2)
-        window = Window(
-            list(weight.shape[2:]), strides, dilations, pads, self.given.get("auto_pad", "NOTSET"), False
-        )
+        window = Window(list(weight.shape[2:]), strides, dilations, pads, self.given.get("auto_pad", "NOTSET"), False)
         return _CONV_FUNCTION[rank](
             F.pad(x, window.torch_pads(x)), weight, bias, strides, 0, dilations, self.given.get("group", 1)
         )

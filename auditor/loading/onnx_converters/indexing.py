@@ -39,9 +39,7 @@ class Gather(StaticArguments):
 class Slice(StaticArguments):
     """numpy-like slices along the named axes; negative steps walk backwards."""
 
-    def __init__(
-        self, starts: Ints | None = None, ends: Ints | None = None, axes: Ints | None = None
-    ) -> None:
+    def __init__(self, starts: Ints | None = None, ends: Ints | None = None, axes: Ints | None = None) -> None:
         super().__init__()
         self.attributes = (starts, ends, axes)
 
@@ -125,7 +123,7 @@ def gather(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     return result(node, Gather(node.attributes.get("axis", 0)))
 
 
-@converter("Slice", 1, 9)
+@converter("Slice", 1)
 def slice_by_attributes(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     given = node.attributes
     return result(node, Slice(given["starts"], given["ends"], given.get("axes")))

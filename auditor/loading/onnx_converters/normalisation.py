@@ -21,9 +21,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
         shape = x.shape[self.axis :]
-        return F.layer_norm(
-            x, shape, scale.expand(shape), None if bias is None else bias.expand(shape), self.epsilon
-        )
+        return F.layer_norm(x, shape, scale.expand(shape), None if bias is None else bias.expand(shape), self.epsilon)
 
 
 class GroupNorm(nn.Module):

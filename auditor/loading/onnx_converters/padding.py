@@ -69,9 +69,7 @@ class Window:
 
     def _same_pads(self, sizes: list[int]) -> tuple[list[int], list[int]]:
         small, large = [], []
-        for size, kernel, stride, dilation in zip(
-            sizes, self.kernel, self.strides, self.dilations, strict=True
-        ):
+        for size, kernel, stride, dilation in zip(sizes, self.kernel, self.strides, self.dilations, strict=True):
             steps = -(-size // stride)
             total = max(0, (steps - 1) * stride + (kernel - 1) * dilation + 1 - size)
             small.append(total // 2)

@@ -51,11 +51,7 @@ class Reduce(StaticArguments):
                 # the element-wise part of the reduction is still applied (square, logarithm, absolute value)
                 return self.reduction(x.unsqueeze(0), [0], False)
             named = list(range(x.dim()))
-        return (
-            self.reduction(x, list(named), self.keepdims)
-            if x.dim()
-            else self.reduction(x.reshape(1), [0], False)
-        )
+        return self.reduction(x, list(named), self.keepdims) if x.dim() else self.reduction(x.reshape(1), [0], False)
 
 
 def _reduce(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
@@ -66,6 +62,8 @@ def _reduce(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
 
 for _operation in REDUCTIONS:
     _versions = {
+        "ReduceLogSum": (1, 11, 13, 18, 28),
+        "ReduceLogSumExp": (1, 11, 13, 18, 28),
         "ReduceSum": (1, 11, 13),
         "ReduceMax": (1, 11, 12, 13, 18, 20),
         "ReduceMin": (1, 11, 12, 13, 18, 20),

@@ -68,9 +68,7 @@ def registered() -> Iterator[None]:
         table.update(before)
 
 
-def result(
-    node: OnnxNode, module: nn.Module, inputs: tuple[str, ...] | None = None
-) -> OperationConverterResult:
+def result(node: OnnxNode, module: nn.Module, inputs: tuple[str, ...] | None = None) -> OperationConverterResult:
     """Pair a module with the values it reads: all inputs of the node unless ``inputs`` names some."""
     names = tuple(node.input_values) if inputs is None else inputs
     while names and not names[-1]:

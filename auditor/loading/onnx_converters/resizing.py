@@ -18,9 +18,7 @@ _COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "ali
 class Resize(StaticArguments):
     """Multiply every resized axis by its interpolation matrix, which is computed once a size."""
 
-    def __init__(
-        self, mode: str, coordinates: str, rounding: str, cubic: float, exclude_outside: bool
-    ) -> None:
+    def __init__(self, mode: str, coordinates: str, rounding: str, cubic: float, exclude_outside: bool) -> None:
         super().__init__()
         self.mode, self.coordinates, self.rounding = mode, coordinates, rounding
         self.cubic, self.exclude_outside = cubic, exclude_outside
@@ -46,25 +44,26 @@ class Resize(StaticArguments):
         size = x.shape[axis]
         key = (size, target, factor, x.device)
         if key not in self._matrices:
-            rows = [self._weights(self._position(row, size, target, factor), size) for row in range(target)]
+            rows = [self._weights(self._position(row, size, factor), size) for row in range(target)]
             self._matrices[key] = torch.tensor(rows, device=x.device)
         matrix = self._matrices[key]
         if self.mode == "nearest":
             return x.index_select(axis, matrix.long())
         return torch.tensordot(x, matrix, dims=([axis], [1])).movedim(-1, axis)
 
-    def _position(self, index: int, size: int, target: int, factor: float) -> float:
+    def _position(self, index: int, size: int, factor: float) -> float:
         """Where output ``index`` lies on the input axis (ONNX operator Resize,
         coordinate_transformation_mode)."""
+        length = factor * size  # of the output before it is rounded down
         if self.coordinates == "asymmetric":
             return index / factor
         if self.coordinates == "align_corners":
-            return index * (size - 1) / (target - 1) if target > 1 else 0.0
-        if self.coordinates == "pytorch_half_pixel" and target <= 1:
+            return index * (size - 1) / (length - 1) if length != 1 else 0.0
+        if self.coordinates == "pytorch_half_pixel" and length <= 1:
             return 0.0
         position = (index + 0.5) / factor - 0.5
         if self.coordinates == "half_pixel_symmetric":
-            adjustment = target / (factor * size)
+            adjustment = math.floor(length + 1e-6) / length
             position += (size / 2) * (1 - adjustment)
         return position
 
@@ -88,9 +87,7 @@ class Resize(StaticArguments):
             return math.floor(position)
         if self.rounding == "ceil":
             return math.ceil(position)
-        return (
-            math.ceil(position - 0.5) if self.rounding == "round_prefer_floor" else math.floor(position + 0.5)
-        )
+        return math.ceil(position - 0.5) if self.rounding == "round_prefer_floor" else math.floor(position + 0.5)
 
     def _cubic_taps(self, offset: float) -> list[tuple[int, float]]:
         """Keys' cubic convolution with coefficient a: the weights of the four neighbours."""
@@ -113,12 +110,7 @@ def resize(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
         given.get("coordinate_transformation_mode", "half_pixel"),
     )
     plain = given.get("antialias", 0) == 0 and given.get("keep_aspect_ratio_policy", "stretch") == "stretch"
-    if (
-        not plain
-        or "axes" in given
-        or mode not in ("nearest", "linear", "cubic")
-        or coordinates not in _COORDINATES
-    ):
+    if not plain or "axes" in given or mode not in ("nearest", "linear", "cubic") or coordinates not in _COORDINATES:
         raise NotImplementedError("Resize with antialiasing, named axes or cropping")
     module = Resize(
         mode,
@@ -141,6 +133,4 @@ class ResizeByScales(Resize):
 
 @converter("Resize", 10)
 def resize_by_scales(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
-    return result(
-        node, ResizeByScales(node.attributes.get("mode", "nearest"), "asymmetric", "floor", -0.75, False)
-    )
+    return result(node, ResizeByScales(node.attributes.get("mode", "nearest"), "asymmetric", "floor", -0.75, False))
