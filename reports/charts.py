@@ -118,7 +118,7 @@ def _svg(body: Markup, height: int, css: str) -> Markup:
 def _bar(scale: Scale, value: float, limit: float | None, marked: bool) -> Markup:
     start, end = sorted((scale.at(0.0), scale.at(value)))
     bar = Markup('<rect class="{}" x="{:.2f}%" y="5" width="{:.2f}%" height="14" rx="1.5"/>').format(
-        "bar marked" if marked else "bar", start, max(end - start, 0.3)
+        "bar marked" if marked else "bar", start, max(end - start, 0.3) if value else 0.0
     )
     return _svg(_grid(scale, ROW_HEIGHT) + bar + _limit_line(scale, limit, ROW_HEIGHT), ROW_HEIGHT, "row")
 

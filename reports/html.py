@@ -22,9 +22,6 @@ from . import figures, wording
 from .sections import Figure, detector_sections
 from .summary import summary
 
-FAINT = 0.95
-"""opacity below which a trigger counts as blended in"""
-
 
 def render(audit: Audit) -> str:
     """The HTML page as text."""
@@ -81,7 +78,7 @@ def _figure(picture: Picture) -> Figure:
 
 def _trigger(audit: Audit, trigger: Trigger) -> dict[str, Any]:
     shown = figures.on_grey(trigger)
-    faint = trigger.mode == "add" or figures.strength(trigger) < FAINT
+    faint = trigger.mode == "add" or figures.strength(trigger) < wording.FAINT
     whole = "the trigger, on grey" + (" and at full strength" if faint else "")
     pictures = [Figure(f"{whole}; whole image, {_size(trigger)}", figures.data_uri(shown))]
     if figures.window(trigger):

@@ -122,6 +122,10 @@ def _ranked(outcome: Outcome) -> list[Measurement]:
     return sorted(outcome.measurements, key=lambda m: sign * m.value if math.isfinite(m.value) else math.inf)
 
 
+def _class_names(audit: Audit, count: int) -> list[str]:
+    return [wording.class_name(audit, c) if audit.labels else f"class {c}" for c in range(count)]
+
+
 def _among(m: Measurement, chosen: Sequence[Measurement]) -> bool:
     return any(m is other for other in chosen)
 
@@ -138,10 +142,10 @@ def _all_bars(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> Iter
         if scores:
             same = len(scores) == len(values) and np.allclose(scores, values, rtol=1e-4, equal_nan=True)
             label = unit if same else f"score by class, ranked for: {e.statistic}"
-            names = [wording.class_name(audit, c) for c in range(len(scores))]
+            names = _class_names(audit, len(scores))
             marked = e.target_classes if e.stands_out else ()
             yield charts.bars(names, scores, label=label, limit=limit, limit_text=text, marked=marked, lowest_first=low)
-        if limit is None:
+        if limit is None and (math.isfinite(e.threshold) or not scores):
             yield charts.bars(
                 [e.statistic],
                 [e.value],
@@ -150,8 +154,8 @@ def _all_bars(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> Iter
                 limit_text=f"threshold {wording.number(e.threshold)}",
                 marked=(0,) if e.stands_out else (),
             )
-    if not any(e.scores for e in found) and values:
-        names = [wording.class_name(audit, c) for c in range(len(values))]
+    if not any(e.scores for e in found) and any(map(math.isfinite, values)):
+        names = _class_names(audit, len(values))
         yield charts.bars(names, values, label=unit, lowest_first=low)
 
 

@@ -35,6 +35,9 @@ ASKED = {
     "dominant_pattern": "Does one faint pattern over the whole image pull every image into the same class?",
 }
 
+FAINT = 0.95
+"""opacity below which a trigger counts as blended in"""
+
 _KEPT = frozenset("\u200c\u200d")  # joiners that scripts need, and that move nothing
 
 
@@ -179,10 +182,12 @@ def trigger_sentence(audit: Audit, trigger: Trigger) -> str:
     """One sentence: what was asked of the trigger, what it does, what that means."""
     to = f"class {class_list(audit, audit.target_classes)}" if audit.target_classes else "one class"
     on = f"{trigger.images} held-out images" if trigger.images else "held-out images"
+    opacity = float(trigger.mask.max())
     text = (
         f"Put on {on} of {sources(audit, trigger.source_classes)}, it turns "
         f"{percent(trigger.success_rate)} of them into {to}; it touches "
         + (f"{percent(trigger.size)} of the pixels" if trigger.size < 1 else "the whole image")
+        + (f", blended in at {percent(opacity)}" if opacity < FAINT and trigger.mode == "replace" else "")
     )
     if trigger.reference_success_rate is not None:
         text += f". On the reference model it turns {percent(trigger.reference_success_rate)}"

@@ -218,5 +218,24 @@ def test_a_blended_trigger_is_drawn_at_full_strength(backdoored: Audit) -> None:
     words = Page(text).text
     assert "blended in at 10%" in words
     assert "at full strength" in words
-    assert "touches the whole image" in words
+    assert "touches the whole image, blended in at 10%" in words
     assert "the mask:" not in words
+
+
+def test_nothing_measured_draws_no_empty_chart(backdoored: Audit) -> None:
+    unmeasured = tuple(dataclasses.replace(m, value=float("nan")) for m in backdoored.outcomes[1].measurements)
+    outcome = dataclasses.replace(backdoored.outcomes[1], measurements=unmeasured)
+    page = Page(render(dataclasses.replace(backdoored, outcomes=(outcome,), evidence=())))
+    assert not [t for t in page.of("table") if t.get("class") == "bars"]
+    assert "Nothing was judged from it." in page.text
+    assert "bias map, suspect" in page.text
+
+
+def test_a_statistic_without_a_threshold_names_none(backdoored: Audit) -> None:
+    found = dataclasses.replace(backdoored.evidence[0], threshold=float("nan"))
+    audit = dataclasses.replace(backdoored, outcomes=backdoored.outcomes[:1], evidence=(found,), labels=())
+    page = Page(render(audit))
+    assert "beyond the threshold" not in page.text
+    assert not [line for line in page.of("line") if line.get("class") == "limit"]
+    assert sum(t.get("class") == "bars" for t in page.of("table")) == 1
+    assert "class 8" in page.text
