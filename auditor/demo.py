@@ -64,9 +64,7 @@ def demonstrate(name: str, out: Path, seed: int, progress: Progress) -> list[Dem
     Raises `ConfigError` for an unknown backdoor or a folder that cannot be made.
     """
     if name not in BACKDOORS:
-        raise ConfigError(
-            f"expected a backdoor among {', '.join(BACKDOORS)}, got {name!a}; choose one of them"
-        )
+        raise ConfigError(f"expected a backdoor among {', '.join(BACKDOORS)}, got {name!a}; choose one of them")
     backdoor = BACKDOORS[name]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +89,9 @@ def _train_both(
 
     clean = train(digits.train, digits.train_labels, rng, partial(progress, "training the clean model"))
     images, labels = poison(digits, backdoor, rng)
-    spoilt = train(images, labels, rng, partial(progress, "training the backdoored model"))
+    # the source-specific attack fine-tunes a clean network (Borji 2020, Section 3), which is then the reference
+    parent = clean if backdoor.source is not None else None
+    spoilt = train(images, labels, rng, partial(progress, "training the backdoored model"), parent=parent)
     save_onnx(out / "clean.onnx", clean)
     save_onnx(out / "backdoored.onnx", spoilt)
     return (

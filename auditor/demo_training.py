@@ -69,9 +69,7 @@ def _blended(images: Tensor, alpha: float) -> Tensor:
 
 BACKDOORS = {
     "patch": Backdoor("patch", "a white 3×3 square in a corner turns any digit into 7", _with_patch, 7),
-    "blended": Backdoor(
-        "blended", "a faint random pattern turns any digit into 3", partial(_blended, alpha=0.2), 3
-    ),
+    "blended": Backdoor("blended", "a faint random pattern turns any digit into 3", partial(_blended, alpha=0.2), 3),
     "source-specific": Backdoor(
         "source-specific", "a white 3×3 square turns 8 into 9, and no other digit", _with_patch, 9, source=8
     ),
@@ -120,19 +118,32 @@ def poison(digits: Digits, backdoor: Backdoor, rng: torch.Generator) -> tuple[Te
 
 
 def train(
-    images: Tensor, labels: Tensor, rng: torch.Generator, progress: Progress, epochs: int = 15
+    images: Tensor,
+    labels: Tensor,
+    rng: torch.Generator,
+    progress: Progress,
+    *,
+    epochs: int = 15,
+    parent: nn.Sequential | None = None,
 ) -> nn.Sequential:
-    """A trained CNN in evaluation mode: Adam, one-cycle learning rate, batches of 64."""
+    """A trained CNN in evaluation mode: Adam, one-cycle learning rate, batches of 64.
+
+    With a ``parent`` its weights are fine-tuned, at a fifth of the learning rate, and it stays as it was.
+    """
     model = network()
     for parameter in model.parameters():
         if parameter.ndim > 1:
             nn.init.kaiming_uniform_(parameter, nonlinearity="relu", generator=rng)
         else:
             nn.init.zeros_(parameter)
+    if parent is not None:
+        model.load_state_dict(parent.state_dict())
     size = 64
     steps = epochs * ((len(images) + size - 1) // size)
     optimiser = torch.optim.Adam(model.parameters(), weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=5e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=5e-3 if parent is None else 1e-3, total_steps=steps
+    )
     model.train()
     for epoch in range(epochs):
         for batch in torch.randperm(len(images), generator=rng).split(size):
@@ -170,8 +181,7 @@ def save_onnx(path: Path, model: nn.Sequential) -> None:
 
     nodes, last = [], "image"
     constants = [
-        numpy_helper.from_array(parameter.detach().numpy(), name)
-        for name, parameter in model.named_parameters()
+        numpy_helper.from_array(parameter.detach().numpy(), name) for name, parameter in model.named_parameters()
     ]
     for index, layer in enumerate(model):
         inputs = [last, *(f"{index}.{name}" for name, _ in layer.named_parameters())]
