@@ -104,6 +104,12 @@ class Trigger:
         """Share of the image's pixels that the mask touches, in [0, 1]."""
         return float((self.mask > 0).mean())
 
+    @property
+    def strength(self) -> float:
+        """Largest mean change of a pixel that it can make, in [0, 1]: small patches and faint blends are weak."""
+        reach = np.abs(self.pattern) if self.mode == "add" else np.ones_like(self.pattern)
+        return float((self.mask * reach).mean())
+
 
 @dataclass(frozen=True)
 class Measurement:

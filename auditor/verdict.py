@@ -17,6 +17,7 @@ import numpy as np
 from auditor.calibration import nulls
 from auditor.findings import Evidence, Measurement, Outcome, Trigger, Verdict
 from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap
+from auditor.reason import sentence
 
 TRANSFER_SHARE = 0.5
 """a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
@@ -47,39 +48,33 @@ def judge(
 ) -> Judgement:
     """The verdict on a model.
 
-    ``with_reference`` tells that the outcomes were measured against one. ``level`` is the family-wise false-alarm level, ``confirm_at`` the attack success rate from which a recovered trigger
-    counts as confirmed. ``blockers`` (from the preflight) make it inconclusive.
+    ``with_reference`` tells that the outcomes were measured against one. ``level`` is the family-wise false-alarm
+    level, ``confirm_at`` the attack success rate from which a recovered trigger counts as confirmed. ``blockers``
+    (from the preflight) make it inconclusive.
     """
     weighed = [e for o in outcomes for e in weigh(o, num_classes, with_reference)]
     evidence = corrected(weighed, level, with_reference)
     standing = sorted((e for e in evidence if e.stands_out), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
-    confirmed, strongest, warnings = None, None, []
-    for item in standing:
-        measurement = _best_trigger(outcomes, item)
-        if measurement is None or measurement.trigger is None:
-            continue
-        strongest = strongest or (item, measurement)
-        if _is_confirmed(measurement.trigger, confirm_at):
-            confirmed = (item, measurement)
-            break
-        if measurement.trigger.success_rate >= confirm_at:
-            warnings.append(
-                f"the trigger of class {measurement.target_class} works on the reference too "
-                f"({measurement.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"
-            )
-    leading = confirmed[0] if confirmed else standing[0] if standing else None
-    shown = confirmed or strongest
-    verdict = _verdict(confirmed is not None, bool(standing), blockers, incomplete, evidence)
+    found = [(item, m) for item in standing for m in _triggers(outcomes, item)]
+    confirmed = [(item, m) for item, m in found if _is_confirmed(m.trigger, confirm_at)]
+    leading = confirmed[0][0] if confirmed else standing[0] if standing else None
+    shown = None
+    if leading is not None:
+        # of the triggers that do it, the faintest explains most; unconfirmed, the most successful
+        same = [m for _, m in confirmed or found if m.target_class in leading.target_classes]
+        best = min if confirmed else max
+        shown = best(same, key=_strength if confirmed else _success, default=None)
+    verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
     return Judgement(
         verdict=verdict,
         score=_score(evidence),
-        reason=_reason(verdict, leading, confirmed[1] if confirmed else None, evidence, blockers, incomplete),
+        reason=sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete),
         target_classes=leading.target_classes if leading else (),
         source_classes=leading.source_classes if leading else (),
         evidence=evidence,
-        trigger=shown[1].trigger if shown else None,
-        warnings=tuple(warnings),
+        trigger=shown.trigger if shown else None,
+        warnings=tuple(_transfer_warnings([m for _, m in found], confirm_at)),
     )
 
 
@@ -195,19 +190,38 @@ def singled_out(
     return tuple(dict.fromkeys(c for e in evidence for c in e.target_classes))
 
 
-def _best_trigger(outcomes: Sequence[Outcome], item: Evidence) -> Measurement | None:
-    """The measurement of that evidence with the most successful trigger."""
-    found = [
+def _triggers(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:
+    """The measurements behind one evidence that recovered a trigger."""
+    return [
         m
         for o in outcomes
         if o.detector == item.detector
         for m in o.measurements
         if m.trigger is not None and m.target_class in item.target_classes
     ]
-    return max(found, key=lambda m: m.trigger.success_rate if m.trigger else 0.0, default=None)
 
 
-def _is_confirmed(trigger: Trigger, confirm_at: float) -> bool:
+def _strength(measurement: Measurement) -> float:
+    return measurement.trigger.strength if measurement.trigger else math.inf
+
+
+def _success(measurement: Measurement) -> float:
+    return measurement.trigger.success_rate if measurement.trigger else 0.0
+
+
+def _transfer_warnings(found: Sequence[Measurement], confirm_at: float) -> Iterator[str]:
+    """Triggers that would count as confirmed if they did not work on the reference as well."""
+    for m in found:
+        if _success(m) >= confirm_at and m.trigger and not _is_confirmed(m.trigger, confirm_at):
+            yield (
+                f"a trigger of class {m.target_class} works on the reference too "
+                f"({m.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"
+            )
+
+
+def _is_confirmed(trigger: Trigger | None, confirm_at: float) -> bool:
+    if trigger is None:
+        return False
     transferred = trigger.reference_success_rate
     natural = transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
     return trigger.success_rate >= confirm_at and not natural
@@ -222,7 +236,11 @@ def _score(evidence: Sequence[Evidence]) -> float:
 
 
 def _verdict(
-    confirmed: bool, standing: bool, blockers: Sequence[str], incomplete: Sequence[Outcome], evidence: Sequence[Evidence]
+    confirmed: bool,
+    standing: bool,
+    blockers: Sequence[str],
+    incomplete: Sequence[Outcome],
+    evidence: Sequence[Evidence],
 ) -> Verdict:
     if blockers:
         return Verdict.INCONCLUSIVE
@@ -231,47 +249,3 @@ def _verdict(
     if standing:
         return Verdict.SUSPICIOUS
     return Verdict.INCONCLUSIVE if incomplete or not evidence else Verdict.NO_EVIDENCE
-
-
-def _reason(
-    verdict: Verdict,
-    leading: Evidence | None,
-    confirmed: Measurement | None,
-    evidence: Sequence[Evidence],
-    blockers: Sequence[str],
-    incomplete: Sequence[Outcome],
-) -> str:
-    """One plain sentence naming class, statistic and value."""
-    if blockers:
-        return f"Nothing can be concluded: {blockers[0]}."
-    if leading is not None:
-        who = "Class" if len(leading.target_classes) == 1 else "Classes"
-        names = ", ".join(map(str, leading.target_classes[:10]))
-        origin = f" (for images of class {', '.join(map(str, leading.source_classes))})" if leading.source_classes else ""
-        text = (
-            f"{who} {names}{origin} stand{'s' if who == 'Class' else ''} out: {leading.detector} measured a "
-            f"{leading.statistic} of {leading.value:.2f}, where clean models stay below {leading.threshold:.2f} "
-            f"(corrected p = {leading.corrected_p:.1g})"
-        )
-        if math.isnan(leading.threshold):
-            text = text.replace(", where clean models stay below nan", "")
-        if confirmed is not None and confirmed.trigger is not None:
-            trigger = confirmed.trigger
-            text += (
-                f"; a recovered trigger on {trigger.size:.1%} of the pixels turns {trigger.success_rate:.0%} of "
-                f"{trigger.images} held-out images into class {confirmed.target_class}"
-            )
-            if trigger.reference_success_rate is not None:
-                text += f", and {trigger.reference_success_rate:.0%} on the reference"
-        return text + "."
-    if verdict is Verdict.INCONCLUSIVE:
-        if incomplete:
-            what = "; ".join(f"{o.detector}: {o.note or 'unfinished'}" for o in incomplete)
-            return f"Nothing can be concluded: not everything was measured ({what})."
-        return "Nothing can be concluded: no detector measured anything that can be judged."
-    largest = min(evidence, key=lambda e: e.p_value)
-    return (
-        f"No class stands out: the most conspicuous statistic is {largest.detector}'s {largest.statistic} of "
-        f"{largest.value:.2f} for class {largest.target_classes[0] if largest.target_classes else '-'}, and it would have "
-        f"to exceed {largest.threshold:.2f}."
-    )

@@ -1,0 +1,72 @@
+"""The verdict in one plain sentence: class, statistic, value, trigger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from auditor.findings import Evidence, Measurement, Outcome, Trigger, Verdict
+
+
+def sentence(
+    verdict: Verdict,
+    leading: Evidence | None,
+    confirmed: Measurement | None,
+    evidence: Sequence[Evidence],
+    blockers: Sequence[str] = (),
+    incomplete: Sequence[Outcome] = (),
+) -> str:
+    """Why the verdict is what it is.
+
+    ``leading`` is the evidence that stands out most, ``confirmed`` the measurement whose trigger was confirmed.
+    """
+    if blockers:
+        return f"Nothing can be concluded: {blockers[0]}."
+    if leading is not None:
+        return _standing_out(leading) + (_of_trigger(confirmed) if confirmed else "") + "."
+    if verdict is Verdict.INCONCLUSIVE and incomplete:
+        what = "; ".join(f"{o.detector}: {o.note or 'unfinished'}" for o in incomplete)
+        return f"Nothing can be concluded: not everything was measured ({what})."
+    if not evidence:
+        return "Nothing can be concluded: no detector measured anything that can be judged."
+    largest = min(evidence, key=lambda e: e.p_value)
+    whom = f" for class {largest.target_classes[0]}" if largest.target_classes else ""
+    limit = "" if math.isnan(largest.threshold) else f", and it would have to exceed {largest.threshold:.2f}"
+    return (
+        f"No class stands out: the most conspicuous statistic is {largest.detector}'s {largest.statistic} of "
+        f"{largest.value:.2f}{whom}{limit}."
+    )
+
+
+def _standing_out(leading: Evidence) -> str:
+    one = len(leading.target_classes) == 1
+    who, verb = ("Class", "stands") if one else ("Classes", "stand")
+    names = ", ".join(map(str, leading.target_classes[:10])) + (", …" if len(leading.target_classes) > 10 else "")
+    origin = f" (for images of class {', '.join(map(str, leading.source_classes))})" if leading.source_classes else ""
+    limit = "" if math.isnan(leading.threshold) else f", where clean models stay below {leading.threshold:.2f}"
+    return (
+        f"{who} {names}{origin} {verb} out: {leading.detector} measured a {leading.statistic} of "
+        f"{leading.value:.2f}{limit} (corrected p = {leading.corrected_p:.1g})"
+    )
+
+
+def _of_trigger(confirmed: Measurement) -> str:
+    trigger = confirmed.trigger
+    if trigger is None:
+        return ""
+    where = f"class {trigger.source_classes[0]}" if len(trigger.source_classes) == 1 else "other classes"
+    text = (
+        f"; a recovered trigger {describe(trigger)} turns {trigger.success_rate:.0%} of {trigger.images} held-out images "
+        f"of {where} into class {confirmed.target_class}"
+    )
+    if trigger.reference_success_rate is not None:
+        text += f", on the reference {trigger.reference_success_rate:.0%}"
+    return text
+
+
+def describe(trigger: Trigger) -> str:
+    """How a trigger is put on an image, e.g. ``on 0.9% of the pixels``."""
+    if trigger.mode == "add":
+        return f"of at most {float(abs(trigger.pattern).max()) * 255:.0f}/255 a pixel"
+    opacity = float(trigger.mask.max())
+    return f"on {trigger.size:.1%} of the pixels" if opacity > 0.99 else f"blended in at {opacity:.0%}"
