@@ -38,6 +38,9 @@ class BiasMap:
         tuple[float, ...], Setting("FGSM step sizes ε, of 1", low=0, high=1, paper="0.1, 0.5, 0.9")
     ] = (0.1, 0.5, 0.9)
     samples: Annotated[int, Setting("start images a class, ε and start", low=2, high=10_000, paper="1000")] = 12
+    most_starts: Annotated[
+        int, Setting("start images in all; with many classes each gets fewer, but 4", low=1, high=10_000_000)
+    ] = 240
     iterations: Annotated[int, Setting("FGSM iterations from noise and data", low=1, high=1000, paper="10")] = 10
     corrected: Annotated[
         bool, Setting("take the sampling noise off the distance", paper="false: raw L2")
@@ -46,13 +49,14 @@ class BiasMap:
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class; without a reference NaN values with the maps as pictures."""
         k = ctx.num_classes
+        samples = min(self.samples, max(4, self.most_starts // k))
         kinds: tuple[Start, ...] = ("blank", "noise", "data")
         plan = [(kind, epsilon) for kind in kinds for epsilon in self.epsilons]
         ours: list[ClassMaps] = []
         raws, distances = [], []
         theirs: list[ClassMaps] = []
         for kind, epsilon in ctx.track(plan, "bias maps"):
-            begin = starts(ctx, kind, k * (1 if kind == "blank" else self.samples))
+            begin = starts(ctx, kind, k * (1 if kind == "blank" else samples))
             ours.append(self._maps(ctx.model, begin, epsilon, k))
             if ctx.reference is not None:
                 theirs.append(self._maps(ctx.reference, begin, epsilon, k))
