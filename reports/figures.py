@@ -1,10 +1,11 @@
-"""Pictures for the reports: PNG data URIs, and the trigger made visible. numpy and pillow only."""
+"""Pictures for the reports: PNG data URIs, and the trigger made visible."""
 
 from __future__ import annotations
 
 import base64
 
 import numpy as np
+from markupsafe import Markup
 
 from auditor.array_json import png_bytes
 from auditor.findings import Array, Trigger
@@ -12,9 +13,11 @@ from auditor.findings import Array, Trigger
 GREY = 0.5
 
 
-def data_uri(pixels: Array) -> str:
+def data_uri(pixels: Array) -> Markup:
     """``data:`` URI of an 8-bit PNG of ``pixels``, (C, H, W) in [0, 1]."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes(displayable(pixels))).decode("ascii")
+    # markup already: base64 needs no escaping, and text is cut to a length
+    encoded = base64.b64encode(png_bytes(displayable(pixels))).decode("ascii")
+    return Markup("data:image/png;base64,{}").format(encoded)
 
 
 def displayable(pixels: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from markupsafe import Markup
@@ -26,7 +27,7 @@ class Figure:
     """An embedded picture with its caption."""
 
     caption: str
-    uri: str
+    uri: Markup
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _section(audit: Audit, outcome: Outcome) -> Section:
         matrices=tuple(_matrices(audit, outcome, marked)),
         plots=tuple(_plots(audit, outcome, leading)),
         leading=tuple(_picture_rows(audit, leading)),
-        others=tuple(_picture_rows(audit, others))[:OTHER_ROWS],
+        others=tuple(islice(_picture_rows(audit, others), OTHER_ROWS)),
         header=header,
         table=table,
         table_left_out=max(0, len(ranked) - TABLE_ROWS),

@@ -47,6 +47,8 @@ def clean(text: str, limit: int = 2000) -> str:
     What is left prints in a terminal and a page exactly as it reads: no ANSI sequence, no line break, no text
     that runs backwards.
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     out = []
     for character in str(text)[: limit + 1]:
         hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

@@ -239,3 +239,11 @@ def test_a_statistic_without_a_threshold_names_none(backdoored: Audit) -> None:
     assert not [line for line in page.of("line") if line.get("class") == "limit"]
     assert sum(t.get("class") == "bars" for t in page.of("table")) == 1
     assert "class 8" in page.text
+
+
+def test_a_large_picture_is_embedded_whole(backdoored: Audit) -> None:
+    noise = np.random.default_rng(0).random((3, 96, 96)).astype(np.float32)
+    shown = dataclasses.replace(backdoored.demonstrations[0], before=Picture("noise", noise))
+    uri = figures.data_uri(noise)
+    assert len(uri) > 30_000
+    assert f'src="{uri}"' in render(dataclasses.replace(backdoored, demonstrations=(shown,)))
