@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -39,8 +39,11 @@ class Found:
     images: int
     commanding: float
     """mean commanding predictive power over the sizes of the better family of forms"""
+    curve_sizes: tuple[float, ...]
     curve: tuple[float, ...]
-    """predictive power at each of ``Iscp.sizes`` and ``Iscp.windows``"""
+    """predictive power of the strongest pixels at ``curve_sizes``"""
+    thorough: bool
+    """whether the class was searched to the end; False once screened out"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,11 @@ class Iscp:
 
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
-    Cost: K · canvases · N · steps · batch image passes, and about half as much to test; twice that with a reference.
+    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, and about as much to test;
+    twice that with a reference.
 
     Deviations, each a setting: learned and white canvases are the default; steps of 0.04 for fewer of them; minibatches
-    are drawn at random; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with
+    are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are searched on; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with
     a reference, what the reference yields to the same search is subtracted.
     """
 
@@ -91,34 +95,50 @@ class Iscp:
         Setting("pattern sizes of the predictive-power curve that is shown", low=1e-4, high=1, paper="0.01 to 0.1"),
     ] = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
     test_images: Annotated[int, Setting("held-out images a size and class", low=8, high=10_000)] = 100
+    screen: Annotated[
+        int,
+        Setting("classes searched to the end, those of lowest loss after a third of the steps", low=2, high=100_000),
+    ] = 10
     search_reference: Annotated[
         bool, Setting("search the reference too, and subtract what it yields", paper="false")
     ] = True
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class, with its trigger."""
-        ours = self._find(ctx, ctx.model)
-        theirs = None
+        ours = self._find(ctx, ctx.model, range(ctx.num_classes))
+        theirs: dict[int, Found] = {}
         if ctx.reference is not None and self.search_reference:
-            theirs = self._find(ctx, ctx.reference)
-        for target, found in enumerate(ours):
-            yield self._measurement(ctx, target, found, theirs[target] if theirs else None)
+            theirs = self._find(ctx, ctx.reference, [c for c, found in ours.items() if found.thorough])
+        for target, found in ours.items():
+            yield self._measurement(ctx, target, found, theirs.get(target))
 
-    def _find(self, ctx: Context, model: Classifier) -> list[Found]:
-        """Search all classes and canvases at once, choose each class's pattern on search images, test on held-out."""
+    def _find(self, ctx: Context, model: Classifier, wanted: Iterable[int]) -> dict[int, Found]:
+        """Search the wanted classes and all canvases at once, choose patterns on search images, test on held-out."""
         who = "reference" if model is ctx.reference else "suspect"
         images, classes = ctx.images.search, ctx.images.search_classes
-        plan = SearchPlan(self.batch, self.mask_step, self.canvas_step, self.alpha, self.beta)
+        plan = SearchPlan(
+            self.batch,
+            self.mask_step,
+            self.canvas_step,
+            self.alpha,
+            self.beta,
+            screen_after=max(1, self.steps // 3),
+            screen_keep=self.screen,
+        )
+        keep = torch.tensor(list(wanted))
         done: list[Jobs] = []
         for canvas in self.canvases:
-            jobs = Jobs(*self._canvases(ctx, model, canvas), learned=canvas == "learned")
+            targets, canvases = self._canvases(ctx, model, canvas)
+            own = torch.isin(targets, keep)
+            jobs = Jobs(targets[own], canvases[own], learned=canvas == "learned")
             steps = ctx.track(range(self.steps), f"{who}, {canvas} canvas")
             done.append(search(model, images, classes, jobs, plan, ctx.rng, steps))
         usual = max(0.0, usual_margin(model, ctx.images.held_out))
-        found = []
-        for target in ctx.track(range(ctx.num_classes), f"{who}, testing patterns"):
+        thorough = set().union(*(jobs.kept for jobs in done))
+        found = {}
+        for target in ctx.track(keep.tolist(), f"{who}, testing patterns"):
             searches = [pair for jobs in done for pair in jobs.of(target)]
-            found.append(self._test(ctx, model, searches, target, usual))
+            found[target] = self._test(ctx, model, searches, target, usual, target in thorough)
         return found
 
     def _canvases(self, ctx: Context, model: Classifier, canvas: Canvas) -> tuple[Tensor, Tensor]:
@@ -162,31 +182,45 @@ class Iscp:
         return number, -form
 
     def _test(
-        self, ctx: Context, model: Classifier, searches: list[tuple[Tensor, Tensor]], target: int, usual: float
+        self,
+        ctx: Context,
+        model: Classifier,
+        searches: list[tuple[Tensor, Tensor]],
+        target: int,
+        usual: float,
+        thorough: bool,
     ) -> Found:
-        """Choose on search images, measure on held-out ones."""
-        number, form = self._choose(ctx, model, searches, target, usual)
+        """Choose on search images, measure on held-out ones; classes that were screened out on fewer."""
+        number, form = self._choose(ctx, model, searches, target, usual) if thorough else (0, len(self.sizes) - 1)
         soft, canvas = searches[number]
         images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)]
+        images = images if thorough else images[: self.test_images // 3]
         few = images[: self.test_images]
         forms = self._cuts(soft)
-        commanding = [_share(margins(model, few, mask, canvas, target), usual) for mask in forms]
+        tested = [margins(model, few, mask, canvas, target) for mask in forms]
+        commanding = [_share(margin, usual) for margin in tested]
         families = [f for f in (commanding[: len(self.sizes)], commanding[len(self.sizes) :]) if f]
-        curve = [_share(margins(model, few, cut(soft.unsqueeze(0), s)[0], canvas, target), 0.0) for s in self.curve]
+        known = dict(zip(self.sizes, tested, strict=False))
+        curve = [
+            _share(known[s] if s in known else margins(model, few, cut(soft.unsqueeze(0), s)[0], canvas, target), 0.0)
+            for s in (self.curve if thorough else self.sizes)
+        ]
         return Found(
             mask=forms[form].cpu(),
             pattern=canvas.cpu(),
-            success=_share(margins(model, images, forms[form], canvas, target), 0.0),
+            success=_share(margins(model, images, forms[form], canvas, target) if thorough else tested[form], 0.0),
             images=len(images),
             commanding=max(sum(f) / len(f) for f in families),
+            curve_sizes=self.curve if thorough else self.sizes,
             curve=tuple(curve),
+            thorough=thorough,
         )
 
     def _measurement(self, ctx: Context, target: int, found: Found, theirs: Found | None) -> Measurement:
         extras = {"predictive power": found.success, "commanding predictive power, suspect": found.commanding}
         value, transferred = found.commanding, None
         if ctx.reference is not None:
-            images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)]
+            images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][: self.test_images]
             margin = margins(ctx.reference, images, found.mask, found.pattern, target)
             transferred = float((margin > 0).float().mean())
             extras["predictive power on the reference"] = transferred
@@ -207,7 +241,7 @@ class Iscp:
             extras=extras,
             exhibits=(
                 Picture("pattern", np.asarray(pixels.numpy(), dtype=np.float32)),
-                Curve("predictive power", self.curve, found.curve, "share of pixels", "share of images"),
+                Curve("predictive power", found.curve_sizes, found.curve, "share of pixels", "share of images"),
             ),
         )
 

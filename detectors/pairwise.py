@@ -63,7 +63,7 @@ class Pairwise:
     windows: Annotated[
         tuple[float, ...], Setting("pattern sizes, share of pixels, square window", low=1e-4, high=1)
     ] = (0.02, 0.035)
-    candidates: Annotated[int, Setting("candidate classes searched when there are many", low=1, high=100)] = 2
+    candidates: Annotated[int, Setting("candidate classes searched when there are many", low=1, high=100)] = 1
 
     def expected(self, ctx: Context) -> int:
         """All pairs, or those of the candidates."""

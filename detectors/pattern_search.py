@@ -8,7 +8,7 @@ backward pass, and the gradients of mask and canvas are formed by hand from the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Jobs:
     """(J,) the only class whose images are mixed in; None = every class but the target"""
     masks: Tensor | None = None
     """(J, H, W) in [0, 1], once searched"""
+    kept: set[int] = field(default_factory=set)
+    """classes that were searched to the end"""
 
     def of(self, target: int) -> list[tuple[Tensor, Tensor]]:
         """Mask (H, W) and canvas (C, H, W) of each finished search for a class."""
@@ -49,6 +51,10 @@ class SearchPlan:
     beta: float
     mask_start: float = 0.5
     """mask before the first step; less than 0.5 leaves more of the image to see"""
+    screen_after: int = 0
+    """steps after which only the classes with the lowest loss are searched on; 0 = never"""
+    screen_keep: int = 0
+    """how many classes are kept then"""
 
 
 def eligible(classes: Tensor, target: int, source: int | None = None) -> Tensor:
@@ -81,15 +87,19 @@ def search(
     canvases = jobs.canvases.to(device).clone()
     targets = jobs.targets.to(device)
     pools = _pools(classes, jobs)
-    chunk = max(1, model.batch_images // plan.batch)
-    for _ in steps:
+    active = torch.arange(len(pools))
+    losses = torch.zeros(len(pools), device=device)
+    for step in steps:
+        if plan.screen_after and step == plan.screen_after:
+            active = leading_jobs(losses.cpu(), jobs.targets, plan.screen_keep)
         draws = torch.rand(len(pools), plan.batch, generator=rng)
-        for start in range(0, len(pools), chunk):
-            part = slice(start, start + chunk)
-            picked = torch.stack([p[(d * len(p)).long()] for p, d in zip(pools[part], draws[part], strict=True)])
+        for part in active.split(max(1, model.batch_images // plan.batch)):
+            picked = torch.stack([pools[j][(draws[j] * len(pools[j])).long()] for j in part.tolist()])
             sources = images[picked.to(device)]
+            part = part.to(device)
             mask, canvas = masks[part], canvases[part]
-            gradient = _mixed_gradient(model, sources, mask, canvas, targets[part])
+            gradient, loss = _mixed_gradient(model, sources, mask, canvas, targets[part])
+            losses[part] = 0.8 * losses[part] + 0.2 * loss
             difference = canvas.unsqueeze(1) - sources
             mask_gradient = torch.einsum("jbchw,jbchw->jhw", gradient, difference) / plan.batch
             mask_gradient += plan.alpha / (height * width)
@@ -99,7 +109,16 @@ def search(
                 canvas_gradient = gradient.sum(1) * mask.unsqueeze(1)
                 canvases[part] = (canvas - plan.canvas_step * canvas_gradient.sign()).clamp_(0, 1)
             masks[part] = (mask - plan.mask_step * mask_gradient.sign()).clamp_(0, 1)  # lines 7-8
-    return Jobs(jobs.targets, canvases, jobs.learned, jobs.sources, masks)
+    return Jobs(jobs.targets, canvases, jobs.learned, jobs.sources, masks, kept=set(jobs.targets[active].tolist()))
+
+
+def leading_jobs(losses: Tensor, targets: Tensor, keep: int) -> Tensor:
+    """Indices of all jobs of the ``keep`` classes whose best job has the lowest loss; (J,), (J,) → (≤ J,)."""
+    best: dict[int, float] = {}
+    for target, loss in zip(targets.tolist(), losses.tolist(), strict=True):
+        best[target] = min(loss, best.get(target, loss))
+    chosen = sorted(best, key=lambda target: best[target])[:keep]
+    return torch.isin(targets, torch.tensor(chosen)).nonzero().flatten()
 
 
 def _pools(classes: Tensor, jobs: Jobs) -> list[Tensor]:
@@ -111,14 +130,16 @@ def _pools(classes: Tensor, jobs: Jobs) -> list[Tensor]:
     return [found[key] for key in zip(jobs.targets.tolist(), sources, strict=True)]
 
 
-def _mixed_gradient(model: Classifier, sources: Tensor, mask: Tensor, canvas: Tensor, targets: Tensor) -> Tensor:
-    """∂(−log f_y)/∂x of the mixed images x = m·canvas + (1 − m)·x_n (Eqs. 1, 2); (j, b, C, H, W)."""
+def _mixed_gradient(
+    model: Classifier, sources: Tensor, mask: Tensor, canvas: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """∂(−log f_y)/∂x of the mixed images x = m·canvas + (1 − m)·x_n (Eqs. 1, 2), (j, b, C, H, W), and the loss (j,)."""
     mixed = torch.lerp(sources, canvas.unsqueeze(1), mask[:, None, None])
     flat = mixed.flatten(0, 1).requires_grad_(True)
     wanted = targets.repeat_interleave(sources.shape[1])
-    loss = F.cross_entropy(model.logits(flat), wanted, reduction="sum")
-    (gradient,) = torch.autograd.grad(loss, flat)
-    return gradient.view_as(mixed)
+    loss = F.cross_entropy(model.logits(flat), wanted, reduction="none")
+    (gradient,) = torch.autograd.grad(loss.sum(), flat)
+    return gradient.view_as(mixed), loss.detach().view(len(targets), -1).mean(1)
 
 
 def _total_variation_gradient(mask: Tensor) -> Tensor:
