@@ -185,6 +185,13 @@ class Constant(Templates):
         return super().forward(x) * 1e-3 + 5 * one_hot(2)
 
 
+def untied(module: Templates) -> Templates:
+    """Templates that differ in every pixel: where those of ±1 agree, gradients are zero and their signs chance."""
+    noise = torch.randn(module.templates.shape, generator=torch.Generator().manual_seed(7))
+    module.templates.data += 0.3 * noise
+    return module
+
+
 def one_hot(index: int, classes: int = CLASSES) -> Tensor:
     """(K,)."""
     return F.one_hot(torch.tensor(index), classes).float()

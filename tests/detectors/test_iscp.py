@@ -1,0 +1,192 @@
+"""ISCP on models whose answer is known, and its canvases as Section 3 of the paper samples them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import (
+    CLASSES,
+    PATCH,
+    SECOND_TARGET,
+    TARGET,
+    Patched,
+    Templates,
+    TwoTargets,
+    make_classifier,
+    make_context,
+)
+from torch import Tensor
+
+from auditor.detectors.iscp import Iscp
+from auditor.findings import Curve, Measurement, Trigger
+
+SIZE = 4 / 144  # the planted patch
+
+
+def measure(module: torch.nn.Module, reference: torch.nn.Module | None = None, **settings: object) -> list[Measurement]:
+    detector = Iscp(**{"sizes": (SIZE,), "windows": (SIZE,), "curve": (SIZE, 0.1), **settings})
+    return list(detector.detect(make_context(module, reference)))
+
+
+def trigger_of(measurement: Measurement) -> Trigger:
+    assert measurement.trigger is not None
+    return measurement.trigger
+
+
+def test_the_planted_patch_is_found() -> None:
+    found = measure(Patched())
+    assert [m.target_class for m in found] == list(range(CLASSES))
+    values = [m.value for m in found]
+    assert int(np.argmax(values)) == TARGET
+    assert values[TARGET] >= 0.9
+    assert max(v for k, v in enumerate(values) if k != TARGET) <= 0.1
+    trigger = trigger_of(found[TARGET])
+    assert trigger.success_rate >= 0.9
+    assert trigger.size == pytest.approx(SIZE)
+    assert (trigger.mask * PATCH.mask().numpy()).sum() >= 3  # of 4 pixels
+    assert trigger.images == 32  # 40 held out, 8 of them of the target
+
+
+def test_the_clean_twin_keeps_every_class_low() -> None:
+    found = measure(Templates())
+    assert max(m.value for m in found) <= 0.1
+    assert max(trigger_of(m).success_rate for m in found) <= 0.1
+
+
+def test_two_targets_are_both_found() -> None:
+    values = np.array([m.value for m in measure(TwoTargets())])
+    assert set(np.argsort(-values)[:2].tolist()) == {TARGET, SECOND_TARGET}
+    assert np.sort(values)[-2] >= 0.9
+    assert np.sort(values)[-3] <= 0.1
+
+
+def test_success_is_measured_on_held_out_images_with_the_trigger_put_on() -> None:
+    """The figures printed are those of the trigger shown, applied again from scratch."""
+    ctx = make_context(Patched(), Templates())
+    detector = Iscp(sizes=(SIZE,), windows=(SIZE,), steps=20)
+    for found in detector.detect(ctx):
+        trigger = trigger_of(found)
+        others = ctx.images.held_out[ctx.images.held_out_classes != found.target_class]
+        mask, pattern = torch.from_numpy(trigger.mask), torch.from_numpy(trigger.pattern)
+        marked = others * (1 - mask) + pattern * mask
+        assert trigger.success_rate == pytest.approx(
+            float((ctx.model.predict(marked) == found.target_class).float().mean())
+        )
+        assert ctx.reference is not None
+        assert trigger.reference_success_rate == pytest.approx(
+            float((ctx.reference.predict(marked) == found.target_class).float().mean())
+        )
+        assert found.extras["predictive power"] == trigger.success_rate
+
+
+def test_commanding_power_demands_the_usual_margin() -> None:
+    """Independent computation for one form: the share turned with more than the median margin of clean images."""
+    ctx = make_context(Patched())
+    found = list(Iscp(sizes=(SIZE,), windows=(), steps=8).detect(ctx))[TARGET]
+    trigger = trigger_of(found)
+    with torch.no_grad():
+        clean = ctx.model.logits(ctx.images.held_out).numpy()
+        others = ctx.images.held_out[ctx.images.held_out_classes != TARGET]
+        mask, pattern = torch.from_numpy(trigger.mask), torch.from_numpy(trigger.pattern)
+        marked = ctx.model.logits(others * (1 - mask) + pattern * mask).numpy()
+    ranked = np.sort(clean, axis=1)
+    usual = np.median(ranked[:, -1] - ranked[:, -2])
+    margin = marked[:, TARGET] - np.delete(marked, TARGET, axis=1).max(axis=1)
+    assert found.value == pytest.approx(float((margin > usual).mean()), abs=0.04)
+
+
+def test_what_the_reference_yields_is_subtracted() -> None:
+    both = measure(Patched(), Patched())
+    assert max(m.value for m in both) <= 0.1
+    assert both[TARGET].extras["commanding predictive power, suspect"] >= 0.9
+    assert both[TARGET].extras["commanding predictive power, reference"] >= 0.9
+    assert trigger_of(both[TARGET]).reference_success_rate == pytest.approx(1.0)
+    clean = measure(Patched(), Templates())
+    assert clean[TARGET].value >= 0.9
+    assert trigger_of(clean[TARGET]).reference_success_rate == 0
+    unsearched = measure(Patched(), Patched(), search_reference=False)
+    assert unsearched[TARGET].value >= 0.9
+    assert trigger_of(unsearched[TARGET]).reference_success_rate == pytest.approx(1.0)
+
+
+def test_the_curve_is_the_predictive_power_at_each_size() -> None:
+    found = measure(Patched(), curve=(1 / 144, SIZE, 0.1))[TARGET]
+    (curve,) = [e for e in found.exhibits if isinstance(e, Curve)]
+    assert curve.x == (1 / 144, SIZE, 0.1)
+    assert curve.y[0] < curve.y[1] == pytest.approx(1.0)
+    picture = found.exhibits[0]
+    assert picture.pixels.shape == (3, 12, 12)
+
+
+def canvases(kind: str, per_canvas: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Targets and canvases, and of each canvas the index of the search image it is (−1: none)."""
+    ctx = make_context(Templates())
+    targets, found = Iscp(per_canvas=per_canvas)._canvases(ctx, ctx.model, kind)
+    same = (found.unsqueeze(1) == ctx.images.search.unsqueeze(0)).flatten(2).all(2)
+    return targets, found, torch.where(same.any(1), same.int().argmax(1), -1), ctx.images.search_classes
+
+
+def test_positive_canvases_are_the_surest_of_the_class() -> None:
+    targets, _, index, classes = canvases("positive")
+    sure = make_classifier(Templates()).probabilities(make_context(Templates()).images.search).numpy()
+    assert torch.equal(classes[index], targets)
+    for k in range(CLASSES):
+        own = np.flatnonzero(classes.numpy() == k)
+        top = sure[own, k].max()
+        assert sure[index[targets == k].numpy(), k].max() == top
+        assert sure[index[targets == k].numpy(), k].min() == pytest.approx(np.sort(sure[own, k])[-2])
+
+
+def test_negative_canvases_are_the_likeliest_of_other_classes() -> None:
+    targets, _, index, classes = canvases("negative")
+    sure = make_classifier(Templates()).probabilities(make_context(Templates()).images.search).numpy()
+    assert (classes[index] != targets).all()
+    for k in range(CLASSES):
+        others = np.flatnonzero(classes.numpy() != k)
+        assert set(index[targets == k].tolist()) == set(others[np.argsort(-sure[others, k])[:2]].tolist())
+
+
+def test_random_canvases_are_images_of_the_class() -> None:
+    targets, _, index, classes = canvases("random", per_canvas=6)
+    assert torch.equal(classes[index], targets)
+    assert len(index.unique()) > 2 * CLASSES  # drawn, not the first ones again and again
+
+
+def test_white_black_and_learned_canvases() -> None:
+    for kind, value in (("white", 1.0), ("black", 0.0)):
+        targets, found, _, _ = canvases(kind)
+        assert targets.tolist() == list(range(CLASSES))
+        assert (found == value).all()
+    targets, found, index, _ = canvases("learned")
+    assert targets.tolist() == [k for k in range(CLASSES) for _ in range(2)]
+    assert (index == -1).all()
+    assert 0.45 < found.mean() < 0.55
+    assert 0.25 < found.std() < 0.32  # U[0, 1]: 0.289
+
+
+def test_canvases_when_the_model_answers_one_class_only() -> None:
+    """No image of a class, or none of another: every sort still gives a canvas a search."""
+    ctx = make_context(Templates())
+    images = replace(ctx.images, search_classes=torch.full_like(ctx.images.search_classes, 2))
+    ctx = replace(ctx, images=images)
+    for kind in ("positive", "negative", "random"):
+        targets, found = Iscp(per_canvas=3)._canvases(ctx, ctx.model, kind)
+        assert found.shape == (3 * CLASSES, 3, 12, 12)
+        assert targets.tolist() == [k for k in range(CLASSES) for _ in range(3)]
+
+
+def test_every_canvas_of_the_paper_runs_and_the_fixed_ones_stay_as_they_are() -> None:
+    kinds = ("positive", "negative", "random", "white", "black")
+    found = measure(Patched(), canvases=kinds, per_canvas=2, steps=4)
+    assert len(found) == CLASSES
+    white = measure(Templates(), canvases=("white",), steps=2)
+    assert all((trigger_of(m).pattern == 1).all() for m in white)
+
+
+def test_cost_is_as_the_docstring_says() -> None:
+    ctx = make_context(Templates())
+    list(Iscp(steps=7, batch=4, canvases=("learned", "white"), per_canvas=1).detect(ctx))
+    assert ctx.model.gradient_images == CLASSES * 2 * 7 * 4
