@@ -1,7 +1,7 @@
 """How large each judged statistic gets on clean models: read from ``calibration.json``, which benchmarks write.
 
-The file is made by ``python -m benchmarks.calibrate`` from scans of clean models of the develop split; nothing in it comes
-from models that results are reported on.
+The file is made by ``python -m benchmarks.calibrate`` from scans of clean models of the develop split; nothing in it
+comes from models that results are reported on.
 """
 
 from __future__ import annotations

@@ -60,5 +60,5 @@ class NothingToScanError(AuditError):
     exit_code = 3
 
 
-class OutOfBudget(Exception):  # noqa: N818 - a signal between Context and scan, not an error of the user's
+class OutOfBudget(Exception):  # a signal between Context and scan, not an error of the user's
     """Raised inside a detector when its share of the budget is spent; ``scan`` records what was finished."""

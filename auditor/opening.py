@@ -71,7 +71,8 @@ def input_shape(asked: str | None, of_file: Shape | None, default: Shape | None,
     if asked is None:
         if known is None:
             raise ConfigError(
-                f"expected the input size of '{name}', which its file does not say; add --input-size CxHxW, e.g. 3x32x32"
+                f"expected the input size of '{name}', which its file does not say; "
+                "add --input-size CxHxW, e.g. 3x32x32"
             )
         return known
     if not re.fullmatch(r"\d{1,5}(x\d{1,5}){0,2}", asked):

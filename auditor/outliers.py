@@ -97,8 +97,8 @@ def exponential_threshold(p: float, mean: float, count: int) -> float:
 def leader_p_value(values: Values) -> float:
     """Chance that the largest of K exchangeable normal values lies this far above the others.
 
-    Student-t prediction interval of the leader against the rest, Bonferroni over K. For statistics without a calibration.
-    1.0 for fewer than four values or no spread.
+    Student-t prediction interval of the leader against the rest, Bonferroni over K. For statistics without a
+    calibration. 1.0 for fewer than four values or no spread.
     """
     from scipy.stats import t as student_t
 

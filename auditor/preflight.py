@@ -117,6 +117,6 @@ def check_pair(suspect: Classifier, reference: Classifier) -> None:
     if suspect.input_shape != reference.input_shape:
         ours, theirs = ("×".join(map(str, m.input_shape)) for m in (suspect, reference))
         raise ModelMismatchError(
-            f"expected a reference for images of {ours} like the suspect, got {theirs}; choose a clean model of the same "
-            "input size"
+            f"expected a reference for images of {ours} like the suspect, got {theirs}; choose a clean model of the "
+            "same input size"
         )

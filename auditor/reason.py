@@ -56,8 +56,8 @@ def _of_trigger(confirmed: Measurement) -> str:
         return ""
     where = f"class {trigger.source_classes[0]}" if len(trigger.source_classes) == 1 else "other classes"
     text = (
-        f"; a recovered trigger {describe(trigger)} turns {trigger.success_rate:.0%} of {trigger.images} held-out images "
-        f"of {where} into class {confirmed.target_class}"
+        f"; a recovered trigger {describe(trigger)} turns {trigger.success_rate:.0%} of {trigger.images} "
+        f"held-out images of {where} into class {confirmed.target_class}"
     )
     if trigger.reference_success_rate is not None:
         text += f", on the reference {trigger.reference_success_rate:.0%}"

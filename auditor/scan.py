@@ -151,10 +151,14 @@ def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome]) -> tuple[str,
         "Source-specific backdoors, which work on images of one class only, are found less reliably than others.",
     ]
     if request.reference is None:
-        spots.append("No reference model was given, so a natural feature can look like a faint trigger, and bias maps "
-                     "could not be compared.")
+        spots.append(
+            "No reference model was given, so a natural feature can look like a faint trigger, and bias maps could not "
+            "be compared."
+        )
     if request.images is None:
-        spots.append("No images were given; the search ran on class impressions of the model itself, which a model could "
-                     "have been trained to spoil.")
+        spots.append(
+            "No images were given; the search ran on class impressions of the model itself, which a model could have "
+            "been trained to spoil."
+        )
     spots += [f"{o.detector}: {o.note}." for o in outcomes if o.note]
     return tuple(spots)

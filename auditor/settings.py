@@ -106,33 +106,29 @@ def _coerce(spec: Declared, value: Any, where: str) -> Any:
 
 def _convert(kind: Any, value: Any) -> Any:
     if get_origin(kind) is typing.Literal:
-        if value not in get_args(kind):
-            raise ValueError
-        return value
+        return get_args(kind)[get_args(kind).index(value)]
     if get_origin(kind) is tuple:
         items = [v for v in value.split(",") if v.strip()] if isinstance(value, str) else list(value)
         if not items:
             raise ValueError
         return tuple(_convert(get_args(kind)[0], item) for item in items)
-    if isinstance(kind, types.UnionType):
-        options = [k for k in get_args(kind) if k is not type(None)]
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
-            if len(options) == len(get_args(kind)):
-                raise ValueError
-            return None
-        return _convert(options[0], value)
+    if isinstance(kind, types.UnionType):  # T | None is the only union a setting may have
+        option = next(k for k in get_args(kind) if k is not type(None))
+        return None if value is None or str(value).lower() in ("none", "") else _convert(option, value)
     if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() not in words:
-            raise ValueError
-        return words[str(value).lower()]
+        return _truth(value)
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError
     if isinstance(value, bool) and kind is not str:
         raise ValueError
     return kind(value)
+
+
+def _truth(value: Any) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in words:
+        raise ValueError
+    return words[str(value).lower()]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

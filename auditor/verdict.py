@@ -81,7 +81,8 @@ def judge(
 def weigh(outcome: Outcome, num_classes: int, with_reference: bool = False) -> Iterator[Evidence]:
     """The judged numbers of one outcome, p-values not yet corrected. Nothing from a skipped or unfinished one.
 
-    Single pairs are judged against a reference only: without one, classes that are alike (7 and 9) lead on clean models.
+    Single pairs are judged against a reference only: without one, classes that are alike (7 and 9) lead on clean
+    models.
 
     An unfinished detector adds no evidence against a backdoor; what it did find so far might be the largest of
     measurements that are missing, so it adds none for one either.
@@ -140,10 +141,9 @@ def _evidence(
     values: np.ndarray | None = None,
 ) -> Evidence:
     null = nulls().get(null_key(outcome.detector, what, with_reference))
-    if null is not None:
-        p = null.p_value(value)
-    else:  # somebody else's detector: judged by its own classes alone
-        p = leader_p_value(values) if values is not None else 1.0
+    # without a calibration (somebody else's detector) it is judged by its own classes alone
+    alone = leader_p_value(values) if values is not None else 1.0
+    p = null.p_value(value) if null is not None else alone
     return Evidence(
         detector=outcome.detector,
         statistic={"gap": f"gap in {outcome.statistic.name}", "value": outcome.statistic.name}.get(what, what),

@@ -3,9 +3,9 @@
     python -m benchmarks.evaluate --zoo zoo --split develop --out results --jobs 2
     python -m benchmarks.calibrate --zoo zoo --results results
 
-For each judged statistic, an exponential null: its mean over clean models (audits of the same model in several modes are
-averaged first, so that they count once) and how many models there were. A mean below ``FLOOR`` is raised to it: a
-statistic that never moved on a handful of clean models is not thereby known to a hundredth.
+For each judged statistic, an exponential null: its mean over clean models (audits of the same model in several
+modes are averaged first, so that they count once) and how many models there were. A mean below ``FLOOR`` is raised
+to it: a statistic that never moved on a handful of clean models is not thereby known to a hundredth.
 """
 
 from __future__ import annotations

@@ -77,11 +77,12 @@ def scan_one(folder: Path, card: dict[str, Any], mode: str, out: Path, threads: 
 
 
 def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int]) -> str:
-    folder, card, mode, out, _threads = task
+    _, card, mode, out, _ = task
     try:
         scan_one(*task)
         audit = json.loads((out / f"{card['name']}.json").read_text(encoding="utf-8"))
-        return f"{mode:12s} {card['name']:28s} {audit['verdict']:12s} {audit['target_classes']} {audit['seconds']:.0f} s"
+        named, seconds = _short(audit["target_classes"]), audit["seconds"]
+        return f"{mode:12s} {card['name']:28s} {audit['verdict']:12s} [{named}] {seconds:.0f} s"
     except Exception as error:  # one broken model must not end an evaluation; it shows as missing
         return f"{mode:12s} {card['name']:28s} FAILED {type(error).__name__}: {error}"
 

@@ -19,9 +19,9 @@ class BiasMap:
     """Distance of a class's mean adversarial example on the suspect from the same on a clean reference.
 
     For each target class and ε, images are moved by x ← clip(x − ε·sign(∇ₓ CE(f(x), target))) (Eq. 1) from blank,
-    noise and data starts, and filed under the class the model then predicts (Algorithm I). The mean of a file is the
-    class's *bias map*; a trigger shows in the target's map as a region that the reference's map has not. The statistic is
-    the distance of the two maps, averaged over starts and ε.
+    noise and data starts, and filed under the class the model then predicts (Algorithm I). The mean of a file is
+    the class's *bias map*; a trigger shows in the target's map as a region that the reference's map has not. The
+    statistic is the distance of the two maps, averaged over starts and ε.
 
     Paper: "Adversarial examples are useful too!" (Borji, 2020), Algorithm I, Figs. 3–8.
     Cost: 2 models · K · len(epsilons) · iterations · (2 · samples + 1) image passes.

@@ -18,13 +18,13 @@ from .pattern_search import Jobs, SearchPlan, eligible, margins, search, usual_m
 class Blend:
     """How fully one image, blended faintly over all others, commands each class.
 
-    For each class y a canvas x_c minimises −log f_y((1 − a)·x_n + a·x_c) at fixed opacities a: the learned-canvas search
-    of ISCP (Appendix H, Eq. 4) with the mask held at a. It finds what blended-injection attacks plant (Chen et al.,
-    2017, opacities 0.1 to 0.2), which no small pattern shows. The statistic is the commanding predictive power (see
-    `iscp`), averaged over the opacities.
+    For each class y a canvas x_c minimises −log f_y((1 − a)·x_n + a·x_c) at fixed opacities a: the learned-canvas
+    search of ISCP (Appendix H, Eq. 4) with the mask held at a. It finds what blended-injection attacks plant (Chen
+    et al., 2017, opacities 0.1 to 0.2), which no small pattern shows. The statistic is the commanding predictive
+    power (see `iscp`), averaged over the opacities.
 
-    Paper: the search is "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space", Appendix H; holding the
-    mask constant is ours.
+    Paper: the search is "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space", Appendix H;
+    holding the mask constant is ours.
     Cost: len(opacities) · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes; twice that with a reference.
     """
 

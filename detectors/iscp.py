@@ -50,23 +50,25 @@ class Found:
 class Iscp:
     """How fully a small pattern commands each class: the share of images of other classes that it turns into the class.
 
-    For each class y and canvas x_c a mask m minimises −log f_y(m·x_c + (1 − m)·x_n) + α‖m‖₁/n over images x_n of other
-    classes, by steps of the gradient's sign from m = 0.5, clipped to [0, 1] (Eqs. 1, 2; Algorithm 1); the pattern is
-    the canvas under the strongest pixels of the mask. *Predictive power* is the share of held-out images it turns into y.
+    For each class y and canvas x_c a mask m minimises −log f_y(m·x_c + (1 − m)·x_n) + α‖m‖₁/n over images x_n of
+    other classes, by steps of the gradient's sign from m = 0.5, clipped to [0, 1] (Eqs. 1, 2; Algorithm 1); the
+    pattern is the canvas under the strongest pixels of the mask. *Predictive power* is the share of held-out images
+    it turns into y.
 
-    The statistic is the *commanding* predictive power: those images only count that are turned with a margin of logits
-    above the usual one of clean images, averaged over the sizes (of the strongest pixels, or of the square windows,
-    whichever gives more). Natural features of a class push an image just over the border; a trained-in trigger outweighs
-    the image, and does so at small sizes.
+    The statistic is the *commanding* predictive power: those images only count that are turned with a margin of
+    logits above the usual one of clean images, averaged over the sizes (of the strongest pixels, or of the square
+    windows, whichever gives more). Natural features of a class push an image just over the border; a trained-in
+    trigger outweighs the image, and does so at small sizes.
 
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
     Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, and about as much to test;
     twice that with a reference.
 
-    Deviations, each a setting: learned and white canvases are the default; steps of 0.04 for fewer of them; minibatches
-    are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are searched on; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with
-    a reference, what the reference yields to the same search is subtracted.
+    Deviations, each a setting: a learned canvas is the default; steps of 0.04, but fewer of them;
+    minibatches are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are
+    searched on; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with a
+    reference, what the reference yields to the same search is subtracted.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})

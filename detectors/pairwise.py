@@ -36,15 +36,16 @@ class PairPatterns:
 class Pairwise:
     """How far a small pattern turns the images of one source class into one target class, for every pair.
 
-    Two searches a pair (s, t). Algorithm II: x ← clip(x − ε·sign(∇ₓ(CE(f(x), t) − CE(f(x), s)))) (Eq. 2) from noise and
-    images of s; filed under (s, prediction), the means are the pair's maps, with a success rate and, against a reference,
-    a distance each. And, because unbounded steps reach every target: the small-pattern search of `iscp` on images of
-    s alone. The statistic is that pattern's predictive power, less the reference's where there is one.
+    Two searches a pair (s, t). Algorithm II: x ← clip(x − ε·sign(∇ₓ(CE(f(x), t) − CE(f(x), s)))) (Eq. 2) from noise
+    and images of s; filed under (s, prediction), the means are the pair's maps, with a success rate and, against a
+    reference, a distance each. And, because unbounded steps reach every target: the small-pattern search of `iscp`
+    on images of s alone. The statistic is that pattern's predictive power, less the reference's where there is one.
 
-    Paper: "Adversarial examples are useful too!" (Borji, 2020), Algorithm II, Figs. 9–12; the small patterns are ours,
-    after "What Do Deep Nets Learn?", Algorithm 1, with a mask that starts low so that the source stays visible.
-    Cost: K · (K − 1) · (pattern_steps · batch + 2 · samples · iterations) image passes, twice that with a reference; for
-    more than 20 classes only the rows and columns of the ``candidates`` classes that other detectors single out.
+    Paper: "Adversarial examples are useful too!" (Borji, 2020), Algorithm II, Figs. 9–12; the small patterns are
+    ours, after "What Do Deep Nets Learn?", Algorithm 1, with a mask that starts low so that the source stays
+    visible. Cost: K · (K − 1) · (pattern_steps · batch + 2 · samples · iterations) image passes, twice that with a
+    reference; for more than 20 classes only the rows and columns of the ``candidates`` classes that other detectors
+    single out.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS, Need.CANDIDATES})

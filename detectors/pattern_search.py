@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from auditor import Classifier
 
+
 @dataclass
 class Jobs:
     """A batch of searches: J jobs."""

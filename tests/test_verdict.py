@@ -1,0 +1,305 @@
+"""The judge: outcomes made by hand in, verdicts out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from auditor.calibration import Null
+from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
+from auditor.verdict import Judgement, corrected, judge, singled_out, weigh
+
+LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
+HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
+CLASS = Statistic("power", "share")
+PAIR = Statistic("pair power", "share", per="pair")
+MODEL = Statistic("dominance", "share", per="model")
+NULL = Null(mean=0.05, count=20)
+
+
+@pytest.fixture(autouse=True)
+def calibrated(nulls: dict[str, Null]) -> None:
+    for what in ("search/gap", "other/gap", "pairs/gap", "pairs/all-to-all", "whole/value"):
+        nulls[what] = nulls[f"{what} against a reference"] = NULL
+
+
+def trigger(success: float, reference: float | None = None, sources: tuple[int, ...] = ()) -> Trigger:
+    mask = np.zeros((10, 10), np.float32)
+    mask[0, :3] = 1
+    return Trigger(
+        mask, np.ones((3, 10, 10), np.float32), success, source_classes=sources, reference_success_rate=reference,
+        images=77,
+    )  # fmt: skip
+
+
+def per_class(
+    values: tuple[float, ...], *, success: float | None = None, reference: float | None = None, name: str = "search"
+) -> Outcome:
+    found = tuple(
+        Measurement(v, k, trigger=None if success is None else trigger(success if v > 0.5 else 0.01, reference))
+        for k, v in enumerate(values)
+    )
+    return Outcome(name, CLASS, {}, found, expected=len(values), seconds=1.0, passes=10)
+
+
+def per_pair(matrix: np.ndarray, **options: float) -> Outcome:
+    k = len(matrix)
+    found = tuple(
+        Measurement(float(matrix[s, t]), t, s, trigger(**options, sources=(s,)) if options else None)
+        for s in range(k) for t in range(k) if s != t
+    )  # fmt: skip
+    return Outcome("pairs", PAIR, {}, found, expected=k * (k - 1), seconds=1.0, passes=10)
+
+
+def judged(*outcomes: Outcome, level: float = 0.01, confirm_at: float = 0.8, **options: object) -> Judgement:
+    return judge(outcomes, num_classes=6, level=level, confirm_at=confirm_at, **options)  # type: ignore[arg-type]
+
+
+def test_nothing_stands_out() -> None:
+    result = judged(per_class(LOW, success=0.9))
+    assert result.verdict is Verdict.NO_EVIDENCE
+    assert result.target_classes == ()
+    assert result.trigger is None
+    assert result.score < 0.2
+    assert result.warnings == ()
+
+
+def test_a_class_that_stands_out_without_a_trigger_is_suspicious() -> None:
+    result = judged(per_class(HIGH))
+    assert result.verdict is Verdict.SUSPICIOUS
+    assert result.target_classes == (2,)
+    assert result.score > 0.5
+
+
+def test_a_confirmed_trigger_makes_it_backdoored() -> None:
+    result = judged(per_class(HIGH, success=0.9))
+    assert result.verdict is Verdict.BACKDOORED
+    assert result.target_classes == (2,)
+    assert result.trigger is not None
+    assert result.trigger.success_rate == 0.9
+
+
+@pytest.mark.parametrize(("success", "verdict"), [(0.79, Verdict.SUSPICIOUS), (0.8, Verdict.BACKDOORED)])
+def test_confirmation_starts_at_its_setting(success: float, verdict: Verdict) -> None:
+    assert judged(per_class(HIGH, success=success)).verdict is verdict
+    assert judged(per_class(HIGH, success=success), confirm_at=0.95).verdict is Verdict.SUSPICIOUS
+
+
+@pytest.mark.parametrize(
+    ("reference", "verdict"),
+    [(0.0, Verdict.BACKDOORED), (0.44, Verdict.BACKDOORED), (0.46, Verdict.SUSPICIOUS), (1.0, Verdict.SUSPICIOUS)],
+)
+def test_a_trigger_that_works_on_the_reference_confirms_nothing(reference: float, verdict: Verdict) -> None:
+    result = judged(per_class(HIGH, success=0.9, reference=reference), with_reference=True)
+    assert result.verdict is verdict
+    said = "works on the reference too" in " ".join(result.warnings)
+    assert said == (verdict is Verdict.SUSPICIOUS)
+
+
+def test_a_trigger_of_a_class_that_does_not_stand_out_confirms_nothing() -> None:
+    found = tuple(
+        replace(m, trigger=trigger(0.95) if m.target_class == 0 else None) for m in per_class(HIGH).measurements
+    )
+    assert judged(replace(per_class(HIGH), measurements=found)).verdict is Verdict.SUSPICIOUS
+
+
+def test_two_targets() -> None:
+    result = judged(per_class((0.02, 0.9, 0.03, 0.95, 0.0, 0.02), success=0.9))
+    assert result.verdict is Verdict.BACKDOORED
+    assert set(result.target_classes) == {1, 3}
+    assert re.search(r"Classes 3, 1 stand out", result.reason)
+
+
+def test_unfinished_is_never_no_evidence() -> None:
+    whole = per_class(LOW)
+    cut = replace(whole, measurements=whole.measurements[:4], note="cut short: its share of the time budget was spent")
+    for outcomes in ([cut], [per_class(LOW, name="other"), cut], [replace(whole, expected=7)]):
+        result = judged(*outcomes)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert "not everything was measured" in result.reason
+    assert "cut short" in judged(cut).reason
+
+
+def test_unfinished_evidence_does_not_count_but_finished_does() -> None:
+    whole = per_class(HIGH, success=0.9)
+    cut = replace(whole, measurements=whole.measurements[:4])
+    assert judged(cut).verdict is Verdict.INCONCLUSIVE
+    assert judged(per_class(HIGH, success=0.9, name="other"), cut).verdict is Verdict.BACKDOORED
+    assert list(weigh(cut, 6)) == []
+
+
+def test_blockers_make_it_inconclusive_whatever_was_found() -> None:
+    result = judged(per_class(HIGH, success=1.0), blockers=("the model gives NaN or infinity on ordinary images",))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "gives NaN" in result.reason
+
+
+def test_nothing_that_can_be_judged_is_inconclusive() -> None:
+    nothing = per_class((float("nan"),) * 6)
+    skipped = Outcome("search", CLASS, {}, (), expected=6, seconds=0, passes=0, note="needs a reference", skipped=True)
+    for outcomes in ([], [nothing], [skipped]):
+        result = judged(*outcomes)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert result.score == 0
+        assert "no detector measured anything" in result.reason
+
+
+def test_a_skipped_detector_was_not_needed() -> None:
+    skipped = Outcome("other", CLASS, {}, (), expected=6, seconds=0, passes=0, note="needs a reference", skipped=True)
+    assert judged(per_class(LOW), skipped).verdict is Verdict.NO_EVIDENCE
+
+
+def test_nan_classes_are_left_out() -> None:
+    values = (float("nan"), 0.02, 0.9, 0.0, float("nan"), 0.01)
+    result = judged(per_class(values))
+    assert result.target_classes == (2,)
+    assert np.isnan(result.evidence[0].scores[0])
+    assert result.evidence[0].value == pytest.approx(0.88)
+
+
+def test_p_value_and_threshold_come_from_the_calibration() -> None:
+    outcome = per_class((0.1, 0.5, 0.2, 0.2, 0.2, 0.2))
+    (item,) = judged(outcome).evidence
+    assert item.value == pytest.approx(0.3)
+    assert item.p_value == pytest.approx((1 + 0.3 / (20 * 0.05)) ** -20)
+    assert NULL.p_value(item.threshold) == pytest.approx(0.01)
+    assert item.stands_out == (item.value >= item.threshold)
+
+
+def test_holm_corrects_for_all_statistics_judged() -> None:
+    weak = per_class((0.0, 0.3, 0.0, 0.0, 0.0, 0.0))
+    alone = judged(weak, level=0.0062)
+    assert alone.verdict is Verdict.SUSPICIOUS
+    many = [per_class(LOW, name="other")] * 3
+    assert judged(weak, *many, level=0.0062).verdict is Verdict.NO_EVIDENCE
+    assert judged(weak, *many).evidence[0].threshold > alone.evidence[0].threshold * 0.9
+
+
+def test_corrected_p_values_are_monotone_and_never_smaller() -> None:
+    outcomes = [per_class((v, *LOW[1:]), name="other") for v in (0.9, 0.5, 0.3, 0.2, 0.1, 0.05)]
+    evidence = sorted(judged(*outcomes).evidence, key=lambda e: e.p_value)
+    corrected_p = [e.corrected_p for e in evidence]
+    assert corrected_p == sorted(corrected_p)
+    assert all(e.corrected_p >= e.p_value for e in evidence)
+    assert evidence[0].corrected_p == pytest.approx(min(1, evidence[0].p_value * 6))
+    assert corrected([], 0.01) == ()
+
+
+def test_score_orders_models_and_is_a_half_at_the_level() -> None:
+    scores = [judged(per_class((v, 0, 0, 0, 0, 0))).score for v in (0.0, 0.1, 0.2, 0.4, 0.8)]
+    assert scores == sorted(scores)
+    assert len(set(scores)) == 5
+    assert all(0 <= s <= 1 for s in scores)
+    at_level = NULL.threshold(0.01)
+    assert judged(per_class((at_level, 0, 0, 0, 0, 0))).score == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_model_wide_statistic_is_judged_by_its_value() -> None:
+    def whole(value: float) -> Outcome:
+        found = (Measurement(value, 4, trigger=trigger(value)),)
+        return Outcome("whole", MODEL, {}, found, expected=1, seconds=1, passes=1)
+
+    assert judged(whole(0.05)).verdict is Verdict.NO_EVIDENCE
+    result = judged(whole(0.9))
+    assert result.verdict is Verdict.BACKDOORED
+    assert result.target_classes == (4,)
+    assert result.evidence[0].value == 0.9
+
+
+def test_low_can_be_the_suspicious_side() -> None:
+    small = replace(CLASS, suspicious="low")
+    outcome = replace(per_class((0.9, 0.88, 0.1, 0.9, 0.91, 0.9)), statistic=small)
+    result = judged(outcome)
+    assert result.target_classes == (2,)
+    assert result.verdict is Verdict.SUSPICIOUS
+    assert judged(replace(per_class(HIGH), statistic=small)).target_classes != (2,)
+
+
+def planted_pair(value: float = 0.95) -> np.ndarray:
+    matrix = np.full((6, 6), 0.02)
+    matrix[4, 1] = value
+    return matrix
+
+
+def test_a_source_specific_pair_against_a_reference() -> None:
+    result = judged(per_pair(planted_pair(), success=0.9, reference=0.0), with_reference=True)
+    assert result.verdict is Verdict.BACKDOORED
+    assert (result.source_classes, result.target_classes) == ((4,), (1,))
+    assert result.trigger is not None
+    assert result.trigger.source_classes == (4,)
+    assert "for images of class 4" in result.reason
+
+
+def test_without_a_reference_a_single_pair_is_not_judged() -> None:
+    """Classes that are alike lead on clean models too."""
+    assert [e.statistic for e in weigh(per_pair(planted_pair()), 6)] == ["all-to-all"]
+    assert judged(per_pair(planted_pair())).verdict is not Verdict.SUSPICIOUS
+
+
+def test_the_trigger_of_a_pair_is_that_pairs_own() -> None:
+    """A stronger pattern from another source class to the same target proves nothing of this one."""
+    outcome = per_pair(planted_pair())
+    found = tuple(
+        replace(m, trigger=trigger({4: 0.5, 0: 0.99}[m.source_class], 0.0, (m.source_class,)))
+        if m.target_class == 1 and m.source_class in (0, 4) else m
+        for m in outcome.measurements
+    )  # fmt: skip
+    result = judged(replace(outcome, measurements=found), with_reference=True)
+    assert result.verdict is Verdict.SUSPICIOUS
+    assert result.trigger is not None
+    assert result.trigger.source_classes == (4,)
+
+
+def test_all_to_all() -> None:
+    matrix = np.full((6, 6), 0.02)
+    for source in range(6):
+        matrix[source, (source + 1) % 6] = 0.9
+    result = judged(per_pair(matrix, success=0.9))
+    (item,) = result.evidence
+    assert item.statistic == "all-to-all"
+    assert item.value == pytest.approx(0.9)
+    assert item.stands_out
+    assert result.target_classes == tuple(range(6))
+
+
+def test_an_unknown_plugin_is_judged_by_its_own_classes() -> None:
+    quiet = replace(per_class((0.3, 0.35, 0.4, 0.33, 0.38, 0.36)), detector="stranger")
+    loud = replace(per_class((0.30, 0.31, 0.95, 0.29, 0.32, 0.3)), detector="stranger")
+    assert judged(quiet).verdict is Verdict.NO_EVIDENCE
+    result = judged(loud)
+    assert result.verdict is Verdict.SUSPICIOUS
+    assert result.target_classes == (2,)
+    assert np.isnan(result.evidence[0].threshold)
+    for text in (judged(quiet).reason, result.reason):
+        assert "nan" not in text
+
+
+def test_an_unknown_plugin_with_one_number_proves_nothing() -> None:
+    found = (Measurement(0.99, 1),)
+    result = judged(Outcome("stranger", MODEL, {}, found, expected=1, seconds=1, passes=1))
+    assert result.verdict is Verdict.NO_EVIDENCE
+    assert result.score < 0.2
+
+
+def test_reasons_are_one_sentence_with_class_statistic_and_value() -> None:
+    cut = replace(per_class(LOW), expected=9)
+    for result in (judged(per_class(HIGH)), judged(per_class(HIGH, success=0.9)), judged(per_class(LOW)), judged(cut)):
+        assert result.reason.endswith(".")
+        assert not re.search(r"[.!?] ", result.reason)
+        assert "\n" not in result.reason
+    confirmed = judged(per_class(HIGH, success=0.9)).reason
+    for part in ("Class 2", "search", "gap in power", "0.93", "90%", "77 held-out images", "3.0% of the pixels"):
+        assert part in confirmed
+    assert "class 2" in judged(per_class(LOW)).reason
+    with_reference = judged(per_class(HIGH, success=0.9, reference=0.1), with_reference=True).reason
+    assert "10% on the reference" in with_reference
+
+
+def test_candidates_lead_with_the_most_conspicuous() -> None:
+    outcomes = [per_class(LOW, name="other"), per_class(HIGH)]
+    assert singled_out(outcomes, 6)[0] == 2
+    assert len(set(singled_out(outcomes, 6))) == len(singled_out(outcomes, 6))
+    assert singled_out([], 6) == ()
