@@ -197,7 +197,9 @@ def _triggers(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:
         for o in outcomes
         if o.detector == item.detector
         for m in o.measurements
-        if m.trigger is not None and m.target_class in item.target_classes
+        if m.trigger is not None
+        and m.target_class in item.target_classes
+        and (not item.source_classes or m.source_class in item.source_classes)
     ]
 
 
