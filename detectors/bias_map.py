@@ -49,7 +49,8 @@ class BiasMap:
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class; without a reference NaN values with the maps as pictures."""
         k = ctx.num_classes
-        samples = min(self.samples, max(4, self.most_starts // k))
+        # without a reference there is no distance to measure, and a picture needs few
+        samples = min(self.samples, max(4, self.most_starts // k)) if ctx.reference is not None else 4
         kinds: tuple[Start, ...] = ("blank", "noise", "data")
         plan = [(kind, epsilon) for kind in kinds for epsilon in self.epsilons]
         ours: list[ClassMaps] = []
