@@ -47,6 +47,28 @@ def leading_gap(values: Values, most: int = 3) -> tuple[float, tuple[int, ...]]:
     return float(steps[best]), tuple(int(c) for c in order[: best + 1])
 
 
+def prominence(values: Values, most: int = 3) -> tuple[float, tuple[int, ...]]:
+    """How far the leading classes rise above both zero and the rest: √(step × their mean), as in `leading_gap`.
+
+    The step alone is small when a backdoor drags a similar class up with its target, the height alone is large when
+    several classes of a weak model are within reach; the geometric mean wants both. For values that are at least 0 and
+    stay near 0 on a clean model, in their unit.
+
+    Returns (prominence ≥ 0, leading classes in falling order); (0.0, ()) for fewer than two values.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    if len(v) < 2 or not np.isfinite(v).all():
+        return 0.0, ()
+    order = np.argsort(-v, kind="stable")
+    ranked = v[order]
+    counts = np.arange(1, max(1, min(most, len(v) // 2)) + 1)
+    steps = (ranked[counts - 1] - ranked[counts]) / counts
+    heights = np.clip(np.cumsum(ranked)[counts - 1] / counts, 0, None)
+    rises = np.sqrt(steps * heights)
+    best = int(np.argmax(rises))
+    return float(rises[best]), tuple(int(c) for c in order[: best + 1])
+
+
 def holm(p_values: Values) -> npt.NDArray[np.float64]:
     """Holm's step-down correction: family-wise p-values, (M,) → (M,), whatever their dependence."""
     p = np.asarray(p_values, dtype=np.float64)

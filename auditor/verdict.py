@@ -1,7 +1,7 @@
 """The only judge: outcomes → evidence → verdict.
 
 Each detector's numbers are reduced to one that a clean model keeps small: for statistics per class the step between the
-leading classes and the rest (`outliers.leading_gap`), for pairs the same over pairs and an all-to-all index, for the
+leading classes and the rest (`outliers.prominence`), for pairs the same over pairs and an all-to-all index, for the
 whole model the value itself. Its p-value comes from a calibration on clean models, is corrected for all statistics
 judged together (Holm), and stands out below the family-wise level.
 """
@@ -16,8 +16,11 @@ import numpy as np
 
 from auditor.calibration import nulls
 from auditor.findings import Evidence, Measurement, Outcome, Trigger, Verdict
-from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap
+from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap, prominence
 from auditor.reason import sentence
+
+ALL_TO_ALL = "all-to-all index"
+"""of a source × target matrix, see `outliers.all_to_all_index`"""
 
 TRANSFER_SHARE = 0.5
 """a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
@@ -105,11 +108,12 @@ def _class_evidence(
     outcome: Outcome, measured: list[Measurement], num_classes: int, with_reference: bool
 ) -> Evidence:
     values = np.array([m.value for m in measured])
-    gap, leaders = leading_gap(values)
+    rise, leaders = prominence(values) if outcome.statistic.suspicious == "high" else leading_gap(values)
+    what = "prominence" if outcome.statistic.suspicious == "high" else "gap"
     scores = np.full(num_classes, np.nan)
     scores[[m.target_class for m in measured]] = values
     targets = tuple(measured[i].target_class for i in leaders)
-    return _evidence(outcome, "gap", with_reference, gap, targets, scores=scores, values=values)
+    return _evidence(outcome, what, with_reference, rise, targets, scores=scores, values=values)
 
 
 def _pair_evidence(
@@ -121,13 +125,13 @@ def _pair_evidence(
             matrix[m.source_class, m.target_class] = m.value
     if with_reference:
         values = np.array([m.value for m in measured])
-        gap, leaders = leading_gap(values)
+        rise, leaders = prominence(values)
         targets = tuple(sorted({measured[i].target_class for i in leaders}))
         sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
-        yield _evidence(outcome, "gap", with_reference, gap, targets, sources, values=values)
+        yield _evidence(outcome, "prominence", with_reference, rise, targets, sources, values=values)
     index, all_targets = all_to_all_index(matrix)
     if all_targets:
-        yield _evidence(outcome, "all-to-all", with_reference, index, all_targets)
+        yield _evidence(outcome, ALL_TO_ALL, with_reference, index, all_targets)
 
 
 def _evidence(
@@ -146,7 +150,7 @@ def _evidence(
     p = null.p_value(value) if null is not None else alone
     return Evidence(
         detector=outcome.detector,
-        statistic={"gap": f"gap in {outcome.statistic.name}", "value": outcome.statistic.name}.get(what, what),
+        statistic=_statistic_name(outcome, what),
         value=value,
         threshold=math.nan,
         p_value=p,
@@ -155,6 +159,12 @@ def _evidence(
         source_classes=sources,
         scores=() if scores is None else tuple(float(s) for s in scores),
     )
+
+
+def _statistic_name(outcome: Outcome, what: str) -> str:
+    if what == ALL_TO_ALL:
+        return what
+    return outcome.statistic.name if what == "value" else f"{what} of {outcome.statistic.name}"
 
 
 def corrected(
@@ -173,8 +183,11 @@ def corrected(
 
 
 def kind_of(item: Evidence) -> str:
-    """``gap``, ``all-to-all`` or ``value``: how the judged number was formed."""
-    return item.statistic if item.statistic == "all-to-all" else "gap" if item.statistic.startswith("gap") else "value"
+    """How the judged number was formed: ``prominence``, ``gap``, ``all-to-all`` or ``value``."""
+    if item.statistic == ALL_TO_ALL:
+        return item.statistic
+    first = item.statistic.partition(" of ")[0]
+    return first if first in ("prominence", "gap") else "value"
 
 
 def null_key(detector: str, kind: str, with_reference: bool) -> str:

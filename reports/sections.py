@@ -171,8 +171,9 @@ def _upright(e: Evidence, values: Sequence[float]) -> Evidence:
 def class_limit(e: Evidence, low: bool = False) -> tuple[float | None, str]:
     """Where the threshold lies among the per-class scores, and what that line means, if at all.
 
-    Either the judged value is itself a class's score, or it is the step (divided by the number of leaders)
-    from the leading classes down to the next one; then the line is where the leaders had to end.
+    Either the judged value is itself a class's score, or it rests on the step (divided by the number of leaders)
+    from the leading classes down to the next one, alone or as a prominence (the root of step times height); then
+    the line is where the leaders had to end.
     """
     scores = dict(enumerate(e.scores))
     leaders = [scores[c] for c in e.target_classes if c in scores]
@@ -187,6 +188,10 @@ def class_limit(e: Evidence, low: bool = False) -> tuple[float | None, str]:
     if not rest:
         return None, ""
     nearest, sign, count = best(rest), -1 if low else 1, len(leaders)
+    if e.statistic.startswith("prominence"):
+        # √(step / leaders × height) reaches the threshold where x·(x − next)/leaders = threshold²
+        limit = (nearest + math.sqrt(nearest**2 + 4 * count * e.threshold**2)) / 2
+        return limit, f"what stands out has to reach {wording.number(limit)}, given the next class"
     if abs(sign * (edge - nearest) / count - e.value) > close:
         return None, ""
     limit = nearest + sign * count * e.threshold

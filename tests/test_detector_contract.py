@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_progress_is_reported(name: str) -> None:
 def test_every_field_is_a_setting_with_help_and_bounds(name: str) -> None:
     cls = registry.load(registry.DETECTORS, name)
     settings = declared(cls)
-    assert set(settings) == set(cls.__dataclass_fields__)
+    assert set(settings) == {field.name for field in dataclasses.fields(cls)}
     assert cls.__dataclass_params__.frozen
     for spec in settings.values():
         assert len(spec.setting.help) > 5

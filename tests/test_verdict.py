@@ -295,7 +295,7 @@ def test_reasons_are_one_sentence_with_class_statistic_and_value() -> None:
         assert part in confirmed
     assert "class 2" in judged(per_class(LOW)).reason
     with_reference = judged(per_class(HIGH, success=0.9, reference=0.1), with_reference=True).reason
-    assert "10% on the reference" in with_reference
+    assert "on the reference 10%" in with_reference
 
 
 def test_candidates_lead_with_the_most_conspicuous() -> None:
