@@ -1,0 +1,83 @@
+"""Search images out of nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import CLASSES, SHAPE, Constant, Patched, Templates, make_classifier
+
+from auditor.impressions import MAX_SIDE, _margins, class_impressions, dead_leaves
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 12), (3, 20, 31), (3, MAX_SIDE + 32, MAX_SIDE)])
+def test_dead_leaves_are_images(shape: tuple[int, int, int]) -> None:
+    images = dead_leaves(6, shape, rng())
+    assert images.shape == (6, *shape)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert (images.flatten(1).std(dim=1) > 0.01).any()
+    assert torch.equal(images, dead_leaves(6, shape, rng()))
+    assert not torch.equal(images, dead_leaves(6, shape, rng(1)))
+
+
+def test_every_other_image_is_a_plain_ground_with_strokes() -> None:
+    images = dead_leaves(60, (3, 32, 32), rng())
+    shares = []
+    for image in images:
+        _, counts = np.unique(image.reshape(3, -1).T.numpy(), axis=0, return_counts=True)
+        shares.append(counts.max() / 1024)  # how much of it is one flat colour
+    assert np.mean(shares[1::2]) > 1.3 * np.mean(shares[0::2])
+
+
+def test_neighbouring_pixels_are_alike_as_in_photographs() -> None:
+    images = dead_leaves(40, (3, 32, 32), rng())[0::2]
+    near = (images[..., 1:] - images[..., :-1]).abs().mean()
+    far = (images[..., 16:] - images[..., :-16]).abs().mean()
+    assert near < 0.4 * far
+
+
+def test_impressions_are_answered_as_wanted_by_every_model() -> None:
+    models = [make_classifier(Patched()), make_classifier(Templates())]
+    images, labels = class_impressions(models, 6, rng(), confidence=0.95)
+    assert images.shape[1:] == SHAPE
+    assert torch.bincount(labels, minlength=CLASSES).min() >= 3  # of 6 wanted
+    for model in models:
+        sure = model.probabilities(images)
+        assert torch.equal(sure.argmax(1), labels)
+        assert sure.max(1).values.min() >= 0.95 - 1e-4
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+def test_only_the_classes_asked_for() -> None:
+    _, labels = class_impressions([make_classifier(Templates())], 4, rng(), classes=[1, 4])
+    assert set(labels.tolist()) == {1, 4}
+
+
+def test_a_class_out_of_reach_is_left_out() -> None:
+    """The constant model answers 2 whatever is done to the image."""
+    images, labels = class_impressions([make_classifier(Constant())], 4, rng(), steps=3)
+    assert set(labels.tolist()) <= {2}
+    assert len(images) == len(labels)
+
+
+def test_the_cost_is_bounded() -> None:
+    model = make_classifier(Constant())
+    class_impressions([model], 4, rng(), classes=[0, 1], steps=5)
+    assert model.gradient_images <= 4 * 2 * (5 + 1)
+
+
+def test_margins_against_numpy() -> None:
+    p = torch.softmax(torch.randn(20, 6, generator=rng()), dim=1)
+    log_p = np.log(p.numpy())
+    ours = _margins(p).numpy()
+    for row in range(20):
+        for k in range(6):
+            rival = max(v for j, v in enumerate(log_p[row]) if j != k)
+            assert ours[row, k] == pytest.approx(log_p[row, k] - rival, abs=1e-5)
