@@ -129,7 +129,7 @@ class Blend:
                 pattern=canvas.numpy(),
                 success_rate=per_opacity[chosen],
                 reference_success_rate=transferred,
-                images=min(self.test_images, len(ctx.images.held_out)),
+                images=min(self.test_images, len(eligible(ctx.images.held_out_classes, target))),
             ),
             extras=extras,
             exhibits=(Picture(f"blended image, shown at full strength (used at {opacity:.0%})", canvas.numpy()),),
