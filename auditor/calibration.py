@@ -30,6 +30,27 @@ class Null:
         return exponential_threshold(p, self.mean, self.count)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What an audit was given besides the suspect: clean models show other values on their own impressions than on real
+    images, and smaller ones where a reference's are taken off."""
+
+    reference: bool = False
+    images: bool = False
+
+    def keys(self, detector: str, kind: str) -> tuple[str, ...]:
+        """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
+        name = f"{detector}/{kind}"
+        source = "images" if self.images else "impressions"
+        fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
+        alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
+        return (fitting, alone, other, name) if self.reference else (fitting, name)
+
+
+ALONE = Given()
+"""the suspect and nothing else"""
+
+
 @cache
 def nulls() -> dict[str, Null]:
     """Statistic key (``detector/what``) → its clean distribution."""

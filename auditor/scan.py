@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from auditor import verdict
+from auditor.calibration import Given
 from auditor.classifier import Classifier
 from auditor.context import Context, Progress, SearchImages
 from auditor.demonstrate import demonstrations
@@ -52,7 +53,7 @@ def run(request: ScanRequest, *, progress: Progress | None = None) -> Audit:
         num_classes=models.suspect.num_classes,
         level=settings.level,
         confirm_at=settings.confirm_at,
-        with_reference=models.reference is not None,
+        given=given(request),
         blockers=checks.blockers,
     )
     passes = models.suspect.passes + (models.reference.passes if models.reference else 0)
@@ -111,7 +112,6 @@ def measure_all(
     """
     outcomes: list[Outcome] = []
     interrupted: tuple[str, ...] = ()
-    with_reference = models.reference is not None
     queue = sorted(detectors, key=lambda pair: Need.CANDIDATES in pair[1].needs)
     for position, (name, detector) in enumerate(queue):
         ctx = Context(
@@ -119,7 +119,7 @@ def measure_all(
             images=images,
             rng=generator(request.settings.seed, name),
             reference=models.reference,
-            candidates=verdict.singled_out(outcomes, models.suspect.num_classes, with_reference),
+            candidates=verdict.singled_out(outcomes, models.suspect.num_classes, given(request)),
             deadline=share_of_time(deadline, len(queue) - position),
         )
         if progress is not None:
@@ -132,6 +132,11 @@ def measure_all(
         if stopped:
             interrupted = ("interrupted by the user",)
     return outcomes, interrupted
+
+
+def given(request: ScanRequest) -> Given:
+    """What the verdict's calibration depends on."""
+    return Given(reference=request.reference is not None, images=request.images is not None)
 
 
 def share_of_time(deadline: float | None, remaining: int) -> float | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from auditor.calibration import nulls
+from auditor.calibration import ALONE, Given, Null, nulls
 from auditor.findings import Evidence, Measurement, Outcome, Trigger, Verdict
 from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap, prominence
 from auditor.reason import sentence
@@ -46,17 +46,17 @@ def judge(
     num_classes: int,
     level: float,
     confirm_at: float,
-    with_reference: bool = False,
+    given: Given = ALONE,
     blockers: Sequence[str] = (),
 ) -> Judgement:
     """The verdict on a model.
 
-    ``with_reference`` tells that the outcomes were measured against one. ``level`` is the family-wise false-alarm
+    ``given`` tells what the outcomes were measured with. ``level`` is the family-wise false-alarm
     level, ``confirm_at`` the attack success rate from which a recovered trigger counts as confirmed. ``blockers``
     (from the preflight) make it inconclusive.
     """
-    weighed = [e for o in outcomes for e in weigh(o, num_classes, with_reference)]
-    evidence = corrected(weighed, level, with_reference)
+    weighed = [e for o in outcomes for e in weigh(o, num_classes, given)]
+    evidence = corrected(weighed, level, given)
     standing = sorted((e for e in evidence if e.stands_out), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     found = [(item, m) for item in standing for m in _triggers(outcomes, item)]
@@ -81,7 +81,7 @@ def judge(
     )
 
 
-def weigh(outcome: Outcome, num_classes: int, with_reference: bool = False) -> Iterator[Evidence]:
+def weigh(outcome: Outcome, num_classes: int, given: Given = ALONE) -> Iterator[Evidence]:
     """The judged numbers of one outcome, p-values not yet corrected. Nothing from a skipped or unfinished one.
 
     Single pairs are judged against a reference only: without one, classes that are alike (7 and 9) lead on clean
@@ -97,15 +97,15 @@ def weigh(outcome: Outcome, num_classes: int, with_reference: bool = False) -> I
         measured = [replace(m, value=-m.value) for m in measured]
     if outcome.statistic.per == "model":
         top = max(measured, key=lambda m: m.value)
-        yield _evidence(outcome, "value", with_reference, top.value, (top.target_class,))
+        yield _evidence(outcome, "value", given, top.value, (top.target_class,))
     elif outcome.statistic.per == "class":
-        yield _class_evidence(outcome, measured, num_classes, with_reference)
+        yield _class_evidence(outcome, measured, num_classes, given)
     else:
-        yield from _pair_evidence(outcome, measured, num_classes, with_reference)
+        yield from _pair_evidence(outcome, measured, num_classes, given)
 
 
 def _class_evidence(
-    outcome: Outcome, measured: list[Measurement], num_classes: int, with_reference: bool
+    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
 ) -> Evidence:
     values = np.array([m.value for m in measured])
     rise, leaders = prominence(values) if outcome.statistic.suspicious == "high" else leading_gap(values)
@@ -113,38 +113,38 @@ def _class_evidence(
     scores = np.full(num_classes, np.nan)
     scores[[m.target_class for m in measured]] = values
     targets = tuple(measured[i].target_class for i in leaders)
-    return _evidence(outcome, what, with_reference, rise, targets, scores=scores, values=values)
+    return _evidence(outcome, what, given, rise, targets, scores=scores, values=values)
 
 
 def _pair_evidence(
-    outcome: Outcome, measured: list[Measurement], num_classes: int, with_reference: bool
+    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
 ) -> Iterator[Evidence]:
     matrix = np.full((num_classes, num_classes), np.nan)
     for m in measured:
         if m.source_class is not None:
             matrix[m.source_class, m.target_class] = m.value
-    if with_reference:
+    if given.reference:
         values = np.array([m.value for m in measured])
         rise, leaders = prominence(values)
         targets = tuple(sorted({measured[i].target_class for i in leaders}))
         sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
-        yield _evidence(outcome, "prominence", with_reference, rise, targets, sources, values=values)
+        yield _evidence(outcome, "prominence", given, rise, targets, sources, values=values)
     index, all_targets = all_to_all_index(matrix)
     if all_targets:
-        yield _evidence(outcome, ALL_TO_ALL, with_reference, index, all_targets)
+        yield _evidence(outcome, ALL_TO_ALL, given, index, all_targets)
 
 
 def _evidence(
     outcome: Outcome,
     what: str,
-    with_reference: bool,
+    given: Given,
     value: float,
     targets: tuple[int, ...],
     sources: tuple[int, ...] = (),
     scores: np.ndarray | None = None,
     values: np.ndarray | None = None,
 ) -> Evidence:
-    null = nulls().get(null_key(outcome.detector, what, with_reference))
+    null = null_of(outcome.detector, what, given)
     # without a calibration (somebody else's detector) it is judged by its own classes alone
     alone = leader_p_value(values) if values is not None else 1.0
     p = null.p_value(value) if null is not None else alone
@@ -168,7 +168,7 @@ def _statistic_name(outcome: Outcome, what: str) -> str:
 
 
 def corrected(
-    evidence: Sequence[Evidence], level: float, with_reference: bool = False
+    evidence: Sequence[Evidence], level: float, given: Given = ALONE
 ) -> tuple[Evidence, ...]:
     """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out."""
     if not evidence:
@@ -176,7 +176,7 @@ def corrected(
     adjusted = holm([e.p_value for e in evidence])
     done = []
     for item, p in zip(evidence, adjusted.tolist(), strict=True):
-        null = nulls().get(null_key(item.detector, kind_of(item), with_reference))
+        null = null_of(item.detector, kind_of(item), given)
         threshold = null.threshold(level / len(evidence)) if null else math.nan
         done.append(replace(item, corrected_p=p, threshold=threshold, stands_out=p <= level))
     return tuple(done)
@@ -190,16 +190,17 @@ def kind_of(item: Evidence) -> str:
     return first if first in ("prominence", "gap") else "value"
 
 
-def null_key(detector: str, kind: str, with_reference: bool) -> str:
-    """The name of a statistic in the calibration; against a reference it is another statistic."""
-    return f"{detector}/{kind}" + (" against a reference" if with_reference else "")
+def null_of(detector: str, kind: str, given: Given) -> Null | None:
+    """The clean distribution of a statistic; None for somebody else's detector."""
+    known = nulls()
+    return next((known[key] for key in given.keys(detector, kind) if key in known), None)
 
 
 def singled_out(
-    outcomes: Sequence[Outcome], num_classes: int, with_reference: bool = False
+    outcomes: Sequence[Outcome], num_classes: int, given: Given = ALONE
 ) -> tuple[int, ...]:
     """Classes that the outcomes so far point at, most conspicuous first: what a detector with candidates is told."""
-    evidence = sorted((e for o in outcomes for e in weigh(o, num_classes, with_reference)), key=lambda e: e.p_value)
+    evidence = sorted((e for o in outcomes for e in weigh(o, num_classes, given)), key=lambda e: e.p_value)
     return tuple(dict.fromkeys(c for e in evidence for c in e.target_classes))
 
 

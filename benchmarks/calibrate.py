@@ -3,8 +3,8 @@
     python -m benchmarks.evaluate --zoo zoo --split develop --out results --jobs 2
     python -m benchmarks.calibrate --zoo zoo --results results
 
-For each judged statistic, an exponential null: its mean over clean models (audits of the same model in several
-modes are averaged first, so that they count once) and how many models there were. A mean below ``FLOOR`` is raised
+For each judged statistic, and for each of the modes (with images or class impressions, with a reference or without),
+an exponential null: its mean over clean models and how many models there were. A mean below ``FLOOR`` is raised
 to it: a statistic that never moved on a handful of clean models is not thereby known to a hundredth.
 """
 
@@ -16,7 +16,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from auditor.archive import from_dict
-from auditor.verdict import kind_of, null_key, weigh
+from auditor.calibration import Given
+from auditor.verdict import kind_of, weigh
 from benchmarks.evaluate import MODES, load
 
 FLOOR = 0.02
@@ -24,23 +25,20 @@ FLOOR = 0.02
 
 def calibrate(zoo: Path, results: Path) -> dict[str, object]:
     """The content of calibration.json."""
-    seen: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    seen: dict[str, list[float]] = defaultdict(list)
     for mode in MODES:
         for row in load(zoo, results, "develop", mode):
             if row.backdoored:
                 continue
             audit = from_dict(row.audit)
             k = audit.model.num_classes or len(audit.evidence[0].scores)
-            with_reference = audit.reference is not None
-            for item in (e for outcome in audit.outcomes for e in weigh(outcome, k, with_reference)):
-                key = null_key(item.detector, kind_of(item), with_reference)
-                seen[key][row.card["name"]].append(item.value)
-    statistics = {}
-    for key in sorted(seen):
-        # the largest of a model's modes: a gate meets whichever mode its user chose
-        per_model = [max(values) for values in seen[key].values()]
-        mean = max(FLOOR, sum(per_model) / len(per_model))
-        statistics[key] = {"mean": round(mean, 4), "count": len(per_model), "largest": round(max(per_model), 4)}
+            given = Given(reference=audit.reference is not None, images=mode.endswith("images"))
+            for item in (e for outcome in audit.outcomes for e in weigh(outcome, k, given)):
+                seen[given.keys(item.detector, kind_of(item))[0]].append(item.value)
+    statistics = {
+        key: {"mean": round(max(FLOOR, sum(v) / len(v)), 4), "count": len(v), "largest": round(max(v), 4)}
+        for key, v in sorted(seen.items())
+    }
     return {"made_by": "python -m benchmarks.calibrate, clean models of the develop split", "statistics": statistics}
 
 

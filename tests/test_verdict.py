@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.calibration import Null
+from auditor.calibration import Given, Null
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.verdict import Judgement, corrected, judge, singled_out, weigh
 
@@ -22,8 +22,9 @@ NULL = Null(mean=0.05, count=20)
 
 @pytest.fixture(autouse=True)
 def calibrated(nulls: dict[str, Null]) -> None:
-    for what in ("search/gap", "other/gap", "pairs/gap", "pairs/all-to-all", "whole/value"):
-        nulls[what] = nulls[f"{what} against a reference"] = NULL
+    keys = "search/prominence", "other/prominence", "search/gap", "pairs/prominence", "pairs/all-to-all index"
+    for what in (*keys, "whole/value"):
+        nulls[what] = NULL
 
 
 def trigger(success: float, reference: float | None = None, sources: tuple[int, ...] = ()) -> Trigger:
@@ -93,7 +94,7 @@ def test_confirmation_starts_at_its_setting(success: float, verdict: Verdict) ->
     [(0.0, Verdict.BACKDOORED), (0.44, Verdict.BACKDOORED), (0.46, Verdict.SUSPICIOUS), (1.0, Verdict.SUSPICIOUS)],
 )
 def test_a_trigger_that_works_on_the_reference_confirms_nothing(reference: float, verdict: Verdict) -> None:
-    result = judged(per_class(HIGH, success=0.9, reference=reference), with_reference=True)
+    result = judged(per_class(HIGH, success=0.9, reference=reference), given=Given(reference=True))
     assert result.verdict is verdict
     said = "works on the reference too" in " ".join(result.warnings)
     assert said == (verdict is Verdict.SUSPICIOUS)
@@ -157,14 +158,14 @@ def test_nan_classes_are_left_out() -> None:
     result = judged(per_class(values))
     assert result.target_classes == (2,)
     assert np.isnan(result.evidence[0].scores[0])
-    assert result.evidence[0].value == pytest.approx(0.88)
+    assert result.evidence[0].value == pytest.approx((0.88 * 0.9) ** 0.5)
 
 
 def test_p_value_and_threshold_come_from_the_calibration() -> None:
     outcome = per_class((0.1, 0.5, 0.2, 0.2, 0.2, 0.2))
     (item,) = judged(outcome).evidence
-    assert item.value == pytest.approx(0.3)
-    assert item.p_value == pytest.approx((1 + 0.3 / (20 * 0.05)) ** -20)
+    assert item.value == pytest.approx((0.3 * 0.5) ** 0.5)
+    assert item.p_value == pytest.approx((1 + (0.3 * 0.5) ** 0.5 / (20 * 0.05)) ** -20)
     assert NULL.p_value(item.threshold) == pytest.approx(0.01)
     assert item.stands_out == (item.value >= item.threshold)
 
@@ -225,7 +226,7 @@ def planted_pair(value: float = 0.95) -> np.ndarray:
 
 
 def test_a_source_specific_pair_against_a_reference() -> None:
-    result = judged(per_pair(planted_pair(), success=0.9, reference=0.0), with_reference=True)
+    result = judged(per_pair(planted_pair(), success=0.9, reference=0.0), given=Given(reference=True))
     assert result.verdict is Verdict.BACKDOORED
     assert (result.source_classes, result.target_classes) == ((4,), (1,))
     assert result.trigger is not None
@@ -235,7 +236,7 @@ def test_a_source_specific_pair_against_a_reference() -> None:
 
 def test_without_a_reference_a_single_pair_is_not_judged() -> None:
     """Classes that are alike lead on clean models too."""
-    assert [e.statistic for e in weigh(per_pair(planted_pair()), 6)] == ["all-to-all"]
+    assert [e.statistic for e in weigh(per_pair(planted_pair()), 6)] == ["all-to-all index"]
     assert judged(per_pair(planted_pair())).verdict is not Verdict.SUSPICIOUS
 
 
@@ -247,7 +248,7 @@ def test_the_trigger_of_a_pair_is_that_pairs_own() -> None:
         if m.target_class == 1 and m.source_class in (0, 4) else m
         for m in outcome.measurements
     )  # fmt: skip
-    result = judged(replace(outcome, measurements=found), with_reference=True)
+    result = judged(replace(outcome, measurements=found), given=Given(reference=True))
     assert result.verdict is Verdict.SUSPICIOUS
     assert result.trigger is not None
     assert result.trigger.source_classes == (4,)
@@ -259,7 +260,7 @@ def test_all_to_all() -> None:
         matrix[source, (source + 1) % 6] = 0.9
     result = judged(per_pair(matrix, success=0.9))
     (item,) = result.evidence
-    assert item.statistic == "all-to-all"
+    assert item.statistic == "all-to-all index"
     assert item.value == pytest.approx(0.9)
     assert item.stands_out
     assert result.target_classes == tuple(range(6))
@@ -291,10 +292,10 @@ def test_reasons_are_one_sentence_with_class_statistic_and_value() -> None:
         assert not re.search(r"[.!?] ", result.reason)
         assert "\n" not in result.reason
     confirmed = judged(per_class(HIGH, success=0.9)).reason
-    for part in ("Class 2", "search", "gap in power", "0.93", "90%", "77 held-out images", "3.0% of the pixels"):
+    for part in ("Class 2", "search", "prominence of power", "0.94", "90%", "77 held-out images", "3.0% of the pixels"):
         assert part in confirmed
     assert "class 2" in judged(per_class(LOW)).reason
-    with_reference = judged(per_class(HIGH, success=0.9, reference=0.1), with_reference=True).reason
+    with_reference = judged(per_class(HIGH, success=0.9, reference=0.1), given=Given(reference=True)).reason
     assert "on the reference 10%" in with_reference
 
 
