@@ -21,16 +21,12 @@ from .conftest import Export, images, perturb, small_cnn
 
 BUILDERS = {
     "resnet18": {},
-    "mobilenet_v2": {},
     "mobilenet_v3_small": {},
-    "densenet121": {},
     "squeezenet1_1": {},
     "shufflenet_v2_x0_5": {},
     "mnasnet0_5": {},
-    "efficientnet_b0": {},
     "regnet_x_400mf": {},
     "googlenet": {"init_weights": False, "aux_logits": False},
-    "vit_b_32": {"image_size": 64},
 }
 
 
