@@ -40,11 +40,10 @@ def test_without_a_reference_there_are_pictures_and_no_numbers() -> None:
 
 def test_the_map_is_the_mean_of_what_the_model_files_under_a_class() -> None:
     """From a blank start at one ε, computed again: one image a class, filed under the answer it gets."""
-    settings = {"epsilons": (0.1,), "samples": 2, "iterations": 2}
-    found = list(BiasMap(**settings).detect(make_context(Patched(), seed=4)))
+    found = list(BiasMap(epsilons=(0.1,), iterations=2).detect(make_context(Patched(), seed=4)))
     ctx = make_context(Patched(), seed=4)
     files: list[list[np.ndarray]] = [[] for _ in range(CLASSES)]
-    for kind, count in (("blank", CLASSES), ("noise", 2 * CLASSES), ("data", 2 * CLASSES)):
+    for kind, count in (("blank", CLASSES), ("noise", 4 * CLASSES), ("data", 4 * CLASSES)):
         moved = iterate(ctx.model, starts(ctx, kind, count), torch.arange(count) % CLASSES, 0.1, 2)
         for image, answer in zip(moved.numpy(), ctx.model.predict(moved).tolist(), strict=True):
             files[answer].append(image)
@@ -80,6 +79,13 @@ def test_distances_are_averaged_over_noise_and_data_starts() -> None:
     assert len(finite) >= 3
     for k in finite:
         assert found[k].value == pytest.approx(float(expected[k]), rel=1e-4)
+
+
+def test_with_many_classes_each_gets_fewer_starts_but_four() -> None:
+    for most, expected in ((5 * CLASSES, 5), (CLASSES, 4), (1000, 7)):
+        ctx = make_context(Templates(), Templates())
+        list(BiasMap(epsilons=(0.1,), samples=7, iterations=1, most_starts=most).detect(ctx))
+        assert ctx.model.gradient_images == CLASSES * (2 * expected + 1)
 
 
 def test_cost_is_as_the_docstring_says() -> None:

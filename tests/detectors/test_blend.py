@@ -37,6 +37,7 @@ def test_shown_success_is_that_of_the_shown_blend() -> None:
         assert trigger is not None
         opacity = found.extras["opacity"]
         assert opacity in (0.1, 0.3)
+        assert trigger.images == 32  # 40 held out, 8 of them of the class itself
         others = ctx.images.held_out[ctx.images.held_out_classes != found.target_class]
         marked = (1 - opacity) * others + opacity * torch.from_numpy(trigger.pattern)
         assert ctx.reference is not None

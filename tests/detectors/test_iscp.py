@@ -186,6 +186,16 @@ def test_every_canvas_of_the_paper_runs_and_the_fixed_ones_stay_as_they_are() ->
     assert all((trigger_of(m).pattern == 1).all() for m in white)
 
 
+def test_screening_keeps_the_planted_target() -> None:
+    """Classes that are given up early still get their measurement, on fewer images."""
+    ctx = make_context(Patched(), Templates())
+    found = list(Iscp(sizes=(SIZE,), windows=(SIZE,), screen=2).detect(ctx))
+    assert [m.target_class for m in found] == list(range(CLASSES))
+    assert found[TARGET].value >= 0.9
+    assert sum("commanding predictive power, reference" in m.extras for m in found) == 2
+    assert ctx.model.gradient_images == 8 * (20 * CLASSES + 40 * 2)
+
+
 def test_cost_is_as_the_docstring_says() -> None:
     ctx = make_context(Templates())
     list(Iscp(steps=7, batch=4, canvases=("learned", "white"), per_canvas=1).detect(ctx))

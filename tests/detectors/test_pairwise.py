@@ -110,7 +110,7 @@ def many(candidates: tuple[int, ...]) -> Context:
 
 
 def test_with_many_classes_only_the_candidates_are_searched() -> None:
-    detector = Pairwise(pattern_steps=1, iterations=1, samples=1)
+    detector = Pairwise(pattern_steps=1, iterations=1, samples=1, candidates=2)
     ctx = many((7, 3, 11))
     found = list(detector.detect(ctx))
     pairs = {(m.source_class, m.target_class) for m in found}

@@ -18,6 +18,7 @@ from auditor.detectors.pattern_search import (
     cut,
     cut_window,
     eligible,
+    leading_jobs,
     margins,
     search,
     target_margin,
@@ -47,13 +48,14 @@ def test_gradient_of_the_mixed_image_against_autograd() -> None:
     sources = images.view(2, 6, *SHAPE)
     masks, canvases = torch.rand(2, 12, 12, generator=rng(1)), torch.rand(2, *SHAPE, generator=rng(2))
     targets = torch.tensor([3, 0])
-    gradient = _mixed_gradient(model, sources, masks, canvases, targets)
+    gradient, losses = _mixed_gradient(model, sources, masks, canvases, targets)
     by_hand_mask = (gradient * (canvases.unsqueeze(1) - sources)).sum((1, 2)) / 6
     by_hand_canvas = (gradient * masks[:, None, None]).sum(1) / 6
     for job in range(2):
         mask, canvas = masks[job].clone().requires_grad_(), canvases[job].clone().requires_grad_()
         loss = paper_loss(model, sources[job], mask, canvas, int(targets[job]), alpha=0.0)
         of_mask, of_canvas = torch.autograd.grad(loss, (mask, canvas))
+        assert losses[job] == pytest.approx(loss.item(), rel=1e-4)
         torch.testing.assert_close(by_hand_mask[job], of_mask, rtol=1e-3, atol=1e-6)
         torch.testing.assert_close(by_hand_canvas[job], of_canvas, rtol=1e-3, atol=1e-6)
 
@@ -163,6 +165,34 @@ def test_many_jobs_go_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.gradient_images == CLASSES * 4 * 4  # J · steps · batch
 
 
+def test_screening_goes_on_with_the_classes_of_lowest_loss() -> None:
+    """Of five classes only the planted target nears its goal; after the screening the others stand still."""
+    images, labels = draw_images(30)
+    jobs = Jobs(torch.arange(CLASSES), torch.rand(CLASSES, *SHAPE, generator=rng()), True)
+    model = make_classifier(Patched())
+    screened = SearchPlan(4, 0.04, 0.02, 0.2, 0.0, screen_after=10, screen_keep=2)
+    done = search(model, images, labels, jobs, screened, rng(), range(16))
+    assert model.gradient_images == 4 * (10 * CLASSES + 6 * 2)
+    assert len(done.kept) == 2
+    assert 3 in done.kept
+    unscreened = SearchPlan(4, 0.04, 0.02, 0.2, 0.0)
+    short = search(make_classifier(Patched()), images, labels, jobs, unscreened, rng(), range(10))
+    whole = search(make_classifier(Patched()), images, labels, jobs, unscreened, rng(), range(16))
+    assert done.masks is not None
+    assert short.masks is not None
+    assert whole.masks is not None
+    for k in range(CLASSES):
+        torch.testing.assert_close(done.masks[k], (whole if k in done.kept else short).masks[k])
+    assert whole.kept == set(range(CLASSES))
+
+
+def test_a_class_is_screened_by_its_best_job() -> None:
+    losses, targets = torch.tensor([5.0, 0.1, 2.0, 2.0, 1.0, 9.0]), torch.tensor([0, 0, 1, 1, 2, 2])
+    assert leading_jobs(losses, targets, 1).tolist() == [0, 1]
+    assert leading_jobs(losses, targets, 2).tolist() == [0, 1, 4, 5]
+    assert leading_jobs(losses, targets, 9).tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_eligible_images() -> None:
     classes = torch.tensor([0, 1, 2, 1, 0])
     assert eligible(classes, 1).tolist() == [0, 2, 4]
@@ -176,7 +206,9 @@ def test_only_images_of_the_source_are_mixed_in(monkeypatch: pytest.MonkeyPatch)
     seen: list[Tensor] = []
     monkeypatch.setattr(
         "auditor.detectors.pattern_search._mixed_gradient",
-        lambda model, sources, mask, canvas, targets: seen.append(sources) or torch.zeros_like(sources),
+        lambda model, sources, mask, canvas, targets: (
+            seen.append(sources) or torch.zeros_like(sources), torch.zeros(len(targets))
+        ),
     )
     labels = torch.arange(40) % CLASSES
     images = (labels / 10).view(-1, 1, 1, 1).expand(-1, *SHAPE)

@@ -1,0 +1,49 @@
+"""The clean distributions that statistics are judged by; nothing here knows the shipped numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from auditor.calibration import Null, nulls
+from auditor.outliers import exponential_p_value
+
+
+def test_the_shipped_calibration_is_readable_and_sane() -> None:
+    for key, null in nulls().items():
+        detector, slash, what = key.partition("/")
+        assert detector
+        assert slash
+        assert what
+        assert 0 < null.mean < 10
+        assert null.count >= 1
+
+
+@pytest.mark.parametrize("p", [0.2, 0.01, 1e-4])
+def test_threshold_and_p_value_are_inverse(p: float) -> None:
+    null = Null(mean=0.07, count=12)
+    assert null.p_value(null.threshold(p)) == pytest.approx(p)
+
+
+def test_p_values_fall_with_the_value_and_start_at_one() -> None:
+    null = Null(mean=0.1, count=10)
+    p = [null.p_value(v) for v in (-1.0, 0.0, 0.05, 0.2, 1.0)]
+    assert p[:2] == [1.0, 1.0]
+    assert p == sorted(p, reverse=True)
+    assert len(set(p[1:])) == 4
+
+
+def test_few_models_make_for_caution() -> None:
+    assert Null(0.1, 5).p_value(0.5) > Null(0.1, 50).p_value(0.5) > math.exp(-5)
+    assert Null(0.1, 10**6).p_value(0.5) == pytest.approx(math.exp(-5), rel=1e-3)
+
+
+def test_the_p_value_is_uniform_when_the_scale_is_estimated() -> None:
+    """Scale and new value both drawn from the same exponential: alarms at 5 % come about 5 % of the time."""
+    rng = np.random.default_rng(0)
+    alarms = np.mean(
+        [exponential_p_value(rng.exponential(3.0), rng.exponential(3.0, 8).mean(), 8) <= 0.05 for _ in range(6000)]
+    )
+    assert 0.04 < alarms < 0.06
