@@ -147,7 +147,7 @@ def measure(detector: Detector, model: Watched, images: SearchImages, seconds: f
 
     def progress(label: str, done: int, total: int) -> None:
         paced(label, done, total)
-        if paced.seconds >= seconds:
+        if paced.search_rates and paced.seconds >= seconds:  # importing an optimiser alone can take seconds
             raise OutOfBudget(label)
 
     finished = False
