@@ -185,6 +185,11 @@ class Constant(Templates):
         return super().forward(x) * 1e-3 + 5 * one_hot(2)
 
 
+def seven() -> Templates:
+    """A clean model of seven classes, for ``--arch tiny_models:seven``."""
+    return Templates(7)
+
+
 def untied(module: Templates) -> Templates:
     """Templates that differ in every pixel: where those of ±1 agree, gradients are zero and their signs chance."""
     noise = torch.randn(module.templates.shape, generator=torch.Generator().manual_seed(7))
