@@ -30,10 +30,8 @@ def calibrated(nulls: dict[str, Null]) -> None:
 def trigger(success: float, reference: float | None = None, sources: tuple[int, ...] = ()) -> Trigger:
     mask = np.zeros((10, 10), np.float32)
     mask[0, :3] = 1
-    return Trigger(
-        mask, np.ones((3, 10, 10), np.float32), success, source_classes=sources, reference_success_rate=reference,
-        images=77,
-    )  # fmt: skip
+    ones = np.ones((3, 10, 10), np.float32)
+    return Trigger(mask, ones, success, source_classes=sources, reference_success_rate=reference, images=77)
 
 
 def per_class(
@@ -62,10 +60,8 @@ def judged(*outcomes: Outcome, level: float = 0.01, confirm_at: float = 0.8, **o
 def test_nothing_stands_out() -> None:
     result = judged(per_class(LOW, success=0.9))
     assert result.verdict is Verdict.NO_EVIDENCE
-    assert result.target_classes == ()
-    assert result.trigger is None
+    assert (result.target_classes, result.trigger, result.warnings) == ((), None, ())
     assert result.score < 0.2
-    assert result.warnings == ()
 
 
 def test_a_class_that_stands_out_without_a_trigger_is_suspicious() -> None:
@@ -77,8 +73,7 @@ def test_a_class_that_stands_out_without_a_trigger_is_suspicious() -> None:
 
 def test_a_confirmed_trigger_makes_it_backdoored() -> None:
     result = judged(per_class(HIGH, success=0.9))
-    assert result.verdict is Verdict.BACKDOORED
-    assert result.target_classes == (2,)
+    assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (2,))
     assert result.trigger is not None
     assert result.trigger.success_rate == 0.9
 
@@ -267,8 +262,8 @@ def test_all_to_all() -> None:
 
 
 def test_an_unknown_plugin_is_judged_by_its_own_classes() -> None:
-    quiet = replace(per_class((0.3, 0.35, 0.4, 0.33, 0.38, 0.36)), detector="stranger")
-    loud = replace(per_class((0.30, 0.31, 0.95, 0.29, 0.32, 0.3)), detector="stranger")
+    quiet = per_class((0.3, 0.35, 0.4, 0.33, 0.38, 0.36), name="stranger")
+    loud = per_class((0.30, 0.31, 0.95, 0.29, 0.32, 0.3), name="stranger")
     assert judged(quiet).verdict is Verdict.NO_EVIDENCE
     result = judged(loud)
     assert result.verdict is Verdict.SUSPICIOUS
@@ -279,8 +274,7 @@ def test_an_unknown_plugin_is_judged_by_its_own_classes() -> None:
 
 
 def test_an_unknown_plugin_with_one_number_proves_nothing() -> None:
-    found = (Measurement(0.99, 1),)
-    result = judged(Outcome("stranger", MODEL, {}, found, expected=1, seconds=1, passes=1))
+    result = judged(Outcome("stranger", MODEL, {}, (Measurement(0.99, 1),), expected=1, seconds=1, passes=1))
     assert result.verdict is Verdict.NO_EVIDENCE
     assert result.score < 0.2
 
@@ -300,7 +294,7 @@ def test_reasons_are_one_sentence_with_class_statistic_and_value() -> None:
 
 
 def test_candidates_lead_with_the_most_conspicuous() -> None:
-    outcomes = [per_class(LOW, name="other"), per_class(HIGH)]
-    assert singled_out(outcomes, 6)[0] == 2
-    assert len(set(singled_out(outcomes, 6))) == len(singled_out(outcomes, 6))
+    found = singled_out([per_class(LOW, name="other"), per_class(HIGH)], 6)
+    assert found[0] == 2
+    assert len(set(found)) == len(found)
     assert singled_out([], 6) == ()
