@@ -66,8 +66,7 @@ def test_nothing_stands_out() -> None:
 
 def test_a_class_that_stands_out_without_a_trigger_is_suspicious() -> None:
     result = judged(per_class(HIGH))
-    assert result.verdict is Verdict.SUSPICIOUS
-    assert result.target_classes == (2,)
+    assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
     assert result.score > 0.5
 
 
