@@ -22,6 +22,12 @@ from auditor.reason import sentence
 ALL_TO_ALL = "all-to-all index"
 """of a source × target matrix, see `outliers.all_to_all_index`"""
 
+FEWEST_CLASSES = 5
+"""with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
+
+WHOLE_IMAGE = 0.2
+"""share of the pixels from which a trigger counts as covering the image"""
+
 TRANSFER_SHARE = 0.5
 """a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
 
@@ -55,7 +61,11 @@ def judge(
     level, ``confirm_at`` the attack success rate from which a recovered trigger counts as confirmed. ``blockers``
     (from the preflight) make it inconclusive.
     """
+    too_few = num_classes < FEWEST_CLASSES and not given.reference
     weighed = [e for o in outcomes for e in weigh(o, num_classes, given)]
+    if too_few:
+        # some class is everybody's answer to texture: only small patterns can be told from that
+        weighed = [e for e in weighed if not any(_covers_image(m) for m in _triggers(outcomes, e))]
     evidence = corrected(weighed, level, given)
     standing = sorted((e for e in evidence if e.stands_out), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
@@ -68,6 +78,11 @@ def judge(
         same = [m for _, m in confirmed or found if m.target_class in leading.target_classes]
         best = min if confirmed else max
         shown = best(same, key=_strength if confirmed else _success, default=None)
+    if too_few and not standing and not blockers:
+        blockers = [
+            f"with {num_classes} classes and no reference a faint trigger over the whole image cannot be told from a "
+            "natural feature, though no small pattern stands out; give --reference a clean model of the same task"
+        ]
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
     return Judgement(
         verdict=verdict,
@@ -215,6 +230,10 @@ def _triggers(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:
         and m.target_class in item.target_classes
         and (not item.source_classes or m.source_class in item.source_classes)
     ]
+
+
+def _covers_image(measurement: Measurement) -> bool:
+    return measurement.trigger is not None and measurement.trigger.size > WHOLE_IMAGE
 
 
 def _strength(measurement: Measurement) -> float:
