@@ -56,3 +56,21 @@ def test_cost_is_as_the_docstring_says() -> None:
     ctx = make_context(Templates())
     list(Blend(opacities=(0.1, 0.2), steps=3, batch=4).detect(ctx))
     assert ctx.model.gradient_images == CLASSES * 2 * 3 * 4
+
+
+class AnswersTexture(Templates):
+    """Sends whatever has strong contrast to one class, as clean networks often do; nothing is planted."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(x)
+        contrast = ((x - 0.5).abs().flatten(1) ** 4).mean(1).unsqueeze(1)
+        return logits + 100_000 * (contrast - 0.0057).clamp_min(0) * torch.nn.functional.one_hot(torch.tensor(1), logits.shape[1])
+
+
+def test_a_class_that_any_texture_commands_is_no_blend() -> None:
+    options = {"opacities": (0.3,), "steps": 15}
+    plain = list(Blend(**options, textures=0).detect(make_context(AnswersTexture())))
+    assert plain[1].value >= 0.5
+    assert plain[1].value == max(m.value for m in plain)
+    controlled = list(Blend(**options).detect(make_context(AnswersTexture())))
+    assert controlled[1].value <= 0.3
