@@ -64,13 +64,19 @@ class AnswersTexture(Templates):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = super().forward(x)
         contrast = ((x - 0.5).abs().flatten(1) ** 4).mean(1).unsqueeze(1)
-        return logits + 100_000 * (contrast - 0.0057).clamp_min(0) * torch.nn.functional.one_hot(torch.tensor(1), logits.shape[1])
+        answer = torch.nn.functional.one_hot(torch.tensor(1), logits.shape[1])
+        return logits + 100_000 * (contrast - 0.0057).clamp_min(0) * answer
 
 
-def test_a_class_that_any_texture_commands_is_no_blend() -> None:
-    options = {"opacities": (0.3,), "steps": 15}
-    plain = list(Blend(**options, textures=0).detect(make_context(AnswersTexture())))
-    assert plain[1].value >= 0.5
-    assert plain[1].value == max(m.value for m in plain)
-    controlled = list(Blend(**options).detect(make_context(AnswersTexture())))
-    assert controlled[1].value <= 0.3
+def test_what_any_texture_does_is_subtracted(monkeypatch: pytest.MonkeyPatch) -> None:
+    blend = Blend(opacities=(0.3,), steps=15)
+    effect = blend._texture_effect(make_context(AnswersTexture()))
+    assert effect.shape == (1, CLASSES)
+    assert effect[0, 1] >= 0.8
+    assert effect.sum() == effect[0, 1]
+    assert blend._texture_effect(make_context(Templates())).sum() == 0
+    assert list(blend.detect(make_context(Blended())))[TARGET].value >= 0.9
+    half = torch.zeros(1, CLASSES)
+    half[0, TARGET] = 0.5
+    monkeypatch.setattr(Blend, "_texture_effect", lambda *_: half)
+    assert list(blend.detect(make_context(Blended())))[TARGET].value == pytest.approx(0.5, abs=0.1)
