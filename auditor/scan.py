@@ -153,7 +153,8 @@ def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome]) -> tuple[str,
         "Triggers that warp or filter the whole image, that depend on the image (input-aware), or that act on features "
         "rather than pixels are not searched for.",
         "A trigger larger than about a twentieth of the image, or one that needs several parts at once, can be missed.",
-        "Source-specific backdoors, which work on images of one class only, are found less reliably than others.",
+        "Source-specific backdoors, which work on images of one class only, and all-to-all ones are measured by the "
+        "pair matrix, but rarely stand out from natural confusions.",
     ]
     if request.reference is None:
         spots.append(
