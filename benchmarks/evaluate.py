@@ -2,7 +2,8 @@
 
     python -m benchmarks.evaluate --zoo zoo --split heldout --mode impressions --out results
 
-One audit a model is kept as JSON under ``OUT/MODE/NAME.json``; a model that has one is not scanned again.
+One audit a model is kept as JSON under ``OUT/MODE/NAME.json``; a model that has one is not scanned again. The verdicts
+of the tables are formed anew from the kept measurements, with the calibration as it is now.
 """
 
 from __future__ import annotations
@@ -103,8 +104,32 @@ def load(zoo: Path, out: Path, split: str, mode: str) -> list[Row]:
     for _, card in cards(zoo, split):
         path = out / mode / f"{card['name']}.json"
         if path.exists():
-            rows.append(Row(card, json.loads(path.read_text(encoding="utf-8"))))
+            rows.append(Row(card, judged_anew(json.loads(path.read_text(encoding="utf-8")), card["num_classes"], mode)))
     return rows
+
+
+def judged_anew(audit: dict[str, Any], num_classes: int, mode: str) -> dict[str, Any]:
+    """A kept audit with the verdict that its measurements get from today's calibration."""
+    from auditor.archive import from_dict
+    from auditor.calibration import Given
+    from auditor.verdict import judge
+
+    kept = from_dict(audit)
+    judged = judge(
+        kept.outcomes,
+        num_classes=num_classes,
+        level=kept.family_wise_level,
+        confirm_at=kept.provenance.command["scan"]["confirm_at"],
+        given=Given(reference=kept.reference is not None, images=mode.endswith("images")),
+    )
+    trigger = {"success_rate": judged.trigger.success_rate} if judged.trigger else None
+    return {
+        **audit,
+        "verdict": judged.verdict.value,
+        "score": judged.score,
+        "target_classes": list(judged.target_classes),
+        "trigger": trigger,
+    }
 
 
 def summary(rows: list[Row]) -> str:
