@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Values = Sequence[float] | npt.NDArray[np.floating]
+Numbers = npt.NDArray[Any]
 
 MAD_TO_SIGMA = 1.4826
 """MAD × this = standard deviation of a normal distribution"""
@@ -36,15 +38,8 @@ def leading_gap(values: Values, most: int = 3) -> tuple[float, tuple[int, ...]]:
 
     Returns (gap ≥ 0, leading classes in falling order); (0.0, ()) for fewer than two values.
     """
-    v = np.asarray(values, dtype=np.float64)
-    if len(v) < 2 or not np.isfinite(v).all():
-        return 0.0, ()
-    order = np.argsort(-v, kind="stable")
-    ranked = v[order]
-    reach = max(1, min(most, len(v) // 2))
-    steps = (ranked[:reach] - ranked[1 : reach + 1]) / np.arange(1, reach + 1)
-    best = int(np.argmax(steps))
-    return float(steps[best]), tuple(int(c) for c in order[: best + 1])
+    order, steps, _ = _ranking(values, most)
+    return _largest(order, steps)
 
 
 def prominence(values: Values, most: int = 3) -> tuple[float, tuple[int, ...]]:
@@ -56,15 +51,25 @@ def prominence(values: Values, most: int = 3) -> tuple[float, tuple[int, ...]]:
 
     Returns (prominence ≥ 0, leading classes in falling order); (0.0, ()) for fewer than two values.
     """
+    order, steps, heights = _ranking(values, most)
+    return _largest(order, np.sqrt(steps * heights))
+
+
+def _ranking(values: Values, most: int) -> tuple[Numbers, Numbers, Numbers]:
+    """Order of the values; for 1, 2 … leaders the step below them and their mean (at least 0). Empty if unrankable."""
     v = np.asarray(values, dtype=np.float64)
     if len(v) < 2 or not np.isfinite(v).all():
-        return 0.0, ()
+        return np.zeros(0), np.zeros(0), np.zeros(0)
     order = np.argsort(-v, kind="stable")
     ranked = v[order]
     counts = np.arange(1, max(1, min(most, len(v) // 2)) + 1)
     steps = (ranked[counts - 1] - ranked[counts]) / counts
-    heights = np.clip(np.cumsum(ranked)[counts - 1] / counts, 0, None)
-    rises = np.sqrt(steps * heights)
+    return order, steps, np.clip(np.cumsum(ranked)[counts - 1] / counts, 0, None)
+
+
+def _largest(order: Numbers, rises: Numbers) -> tuple[float, tuple[int, ...]]:
+    if not len(rises):
+        return 0.0, ()
     best = int(np.argmax(rises))
     return float(rises[best]), tuple(int(c) for c in order[: best + 1])
 
