@@ -1,11 +1,15 @@
-"""Model files to torch modules, executing nothing that a file contains."""
+"""Model files to torch modules, executing nothing that a file contains. Importing the package imports no torch."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from auditor.loading.file_format import check_is_file, detect
-from auditor.loading.network import LoadedNetwork
+
+if TYPE_CHECKING:
+    from auditor.loading.network import LoadedNetwork
 
 __all__ = ["LoadedNetwork", "load_network"]
 
@@ -29,3 +33,9 @@ def load_network(path: Path, *, arch: str | None = None, template: LoadedNetwork
     from auditor.loading.pytorch import load_state_dict
 
     return load_state_dict(path, kind, arch=arch, template=template)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LoadedNetwork":
+        return import_module("auditor.loading.network").LoadedNetwork
+    raise AttributeError(f"module 'auditor.loading' has no attribute '{name}'")
