@@ -80,13 +80,15 @@ def network_from_model(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
     sizes = interface(prepared, limits)
     images = _Images(sizes)
     module, fixed_batch = _settled(convert(prepared), sizes.batch, images)
+    meant = prepared if notes else model
+    del prepared  # a copy of all weights
     scores = _run(module, images(fixed_batch or 4))
     if scores.dim() != 2 or not 2 <= scores.shape[1] <= limits.classes:
         raise ModelFileError(
             f"expected one output of shape (N, classes), got {tuple(scores.shape)}; "
             "this looks like no image classifier: export the class scores alone"
         )
-    verify(module, prepared if notes else model, images(sizes.batch or fixed_batch or 4))
+    verify(module, meant, images(sizes.batch or fixed_batch or 4))
     if fixed_batch is not None:
         notes.append(f"the graph runs at a batch of {fixed_batch} only, so the audit is slower")
     return OnnxNetwork(

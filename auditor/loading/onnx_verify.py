@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from auditor.errors import ModelFileError
@@ -35,9 +36,11 @@ def runtime_scores(model: onnx.ModelProto, images: Tensor) -> Tensor:
             options.log_severity_level = 4
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.intra_op_num_threads = torch.get_num_threads()
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            weights = _weights(model)  # beside the graph, because a serialised model ends at 2 GiB
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), values)
+            graph = _without(model, set(weights)).SerializeToString()
+            session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             scores = session.run(None, feed)[0]
     except Exception as error:  # each runtime has its own exception types
         raise ModelFileError(
@@ -46,6 +49,46 @@ def runtime_scores(model: onnx.ModelProto, images: Tensor) -> Tensor:
             "export the model again"
         ) from error
     return torch.from_numpy(np.array(scores, dtype=np.float32))
+
+
+_LARGE = 1 << 16
+_PLAIN = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8})
+
+
+def _weights(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
+    """The large constants of a graph, by name."""
+    return {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.data_type in _PLAIN and tensor.ByteSize() > _LARGE and tensor.HasField("raw_data")
+    }
+
+
+def _without(model: onnx.ModelProto, names: set[str]) -> onnx.ModelProto:
+    """The model with the named constants marked as lying outside of it, made without copying them."""
+    rest = onnx.ModelProto()
+    _copy_fields(model, rest, but="graph")
+    _copy_fields(model.graph, rest.graph, but="initializer")
+    for tensor in model.graph.initializer:
+        if tensor.name not in names:
+            rest.graph.initializer.append(tensor)
+            continue
+        place = rest.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        place.data_location = TensorProto.EXTERNAL
+        place.external_data.add(key="location", value="memory")
+    return rest
+
+
+def _copy_fields(source: Any, target: Any, but: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == but:
+            continue
+        if isinstance(value, (str, bytes, int, float)):
+            setattr(target, field.name, value)
+        elif hasattr(value, "extend"):
+            getattr(target, field.name).extend(value)
+        else:
+            getattr(target, field.name).CopyFrom(value)
 
 
 def verify(module: nn.Module, model: onnx.ModelProto, images: Tensor) -> float:
