@@ -78,6 +78,7 @@ class Classifier:
         device: str = "cpu",
         labels: tuple[str, ...] = (),
         fixed_batch: int | None = None,
+        differentiable: bool = True,
     ) -> None:
         self.input_shape = input_shape
         self.facts = facts
@@ -85,6 +86,7 @@ class Classifier:
         self.device = torch.device(device)
         self.labels = labels
         self.fixed_batch = fixed_batch
+        self.differentiable = differentiable
         self.outputs: Outputs = "logits"
         self.gradient_images = 0
         self.forward_images = 0

@@ -75,6 +75,9 @@ def scan(
     level: flags.Level = None,
     confirm_at: flags.ConfirmAt = None,
     image_count: flags.ImageCount = None,
+    black_box: flags.BlackBox = None,
+    allow_torchscript: flags.AllowTorchscript = None,
+    unsafe_pickle: flags.UnsafePickle = None,
     detector: flags.Detectors = None,
     assignments: flags.Assignments = None,
     config: flags.Config = None,
@@ -84,15 +87,12 @@ def scan(
 ) -> int:
     """Scan a model for a backdoor: print the verdict, write reports, and exit by the verdict."""
     given = _tables(locals())
-    from auditor import delivery, options
+    from auditor import delivery, options, worker
 
     request, gate = options.assemble(model, given, config=config, assignments=assignments)
     targets = delivery.targets(output or [], (request.model, request.reference, request.images, config))
-    options.check_detector_settings(request)
-    from auditor.scan import run as run_scan
-
     with progress_bar(quiet) as progress:
-        audit = run_scan(request, progress=progress)
+        audit = worker.scan(request, progress=progress)
     if not quiet:
         _print_report(audit, to_stderr=any(target.path is None for target in targets))
     for path in delivery.deliver(audit, targets):
@@ -163,7 +163,7 @@ def inspect_command(
     from rich.console import Console
 
     from auditor import options
-    from auditor.inspection import inspect_model
+    from auditor.inspecting import inspect_model
 
     request, _ = options.assemble(model, given)
     page, measurable = inspect_model(request)

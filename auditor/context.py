@@ -60,6 +60,11 @@ class Context:
         return self.model.num_classes
 
     @property
+    def differentiable(self) -> bool:
+        """Whether every model here gives gradients with respect to its images."""
+        return self.model.differentiable and (self.reference is None or self.reference.differentiable)
+
+    @property
     def device(self) -> torch.device:
         """Where the suspect lives."""
         return self.model.device

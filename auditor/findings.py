@@ -184,6 +184,19 @@ class Demonstration:
 
 
 @dataclass(frozen=True)
+class FileFinding:
+    """Something about a model file that was seen without evaluating it."""
+
+    id: str
+    """kebab-case and stable; docs/warnings.md explains each"""
+    severity: Literal["info", "warning", "danger"]
+    message: str
+    """one sentence, names from the file already escaped"""
+    where: str = ""
+    """the place in the file, e.g. a node or a member, escaped"""
+
+
+@dataclass(frozen=True)
 class FileFacts:
     """What identifies an input file."""
 
@@ -252,6 +265,8 @@ class Audit:
     """class names, hostile text"""
     blind_spots: tuple[str, ...] = ()
     """what this audit could not see, one sentence each"""
+    file_findings: tuple[FileFinding, ...] = ()
+    """what the files themselves show, seen before they were loaded"""
     schema_version: int = SCHEMA_VERSION
 
     def class_name(self, index: int) -> str:

@@ -11,6 +11,9 @@ import typer
 from auditor.request import ModelOptions, ScanSettings
 from auditor.settings import Declared, Setting, declared
 
+SWITCH = bool | None
+"""None = not given, so that a settings file may say"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
@@ -46,9 +49,18 @@ def _flag(cls: type, name: str, flag: str = "", metavar: str = "TEXT", prefix: s
     )
 
 
+def _switch(cls: type, name: str) -> Any:
+    """A Typer option without a value."""
+    return typer.Option("--" + name.replace("_", "-"), help=declared(cls)[name].setting.help, show_default=False)
+
+
 Model = Annotated[
     Path | None,
-    typer.Argument(metavar="MODEL", help="ONNX file, PyTorch state dict or .safetensors", show_default=False),
+    typer.Argument(
+        metavar="MODEL",
+        help="ONNX file, PyTorch checkpoint or state dict, .safetensors, or torch.export's .pt2",
+        show_default=False,
+    ),
 ]
 Reference = Annotated[str | None, _flag(Gate, "reference", metavar="FILE")]
 Images = Annotated[str | None, _flag(Gate, "images", metavar="PATH")]
@@ -63,6 +75,8 @@ Std = Annotated[str | None, _flag(ModelOptions, "std", metavar="X,...")]
 Range = Annotated[str | None, _flag(ModelOptions, "value_range", "--range")]
 Layout = Annotated[str | None, _flag(ModelOptions, "layout")]
 InputSize = Annotated[str | None, _flag(ModelOptions, "input_size", metavar="SIZE")]
+AllowTorchscript = Annotated[SWITCH, _switch(ModelOptions, "allow_torchscript")]
+UnsafePickle = Annotated[SWITCH, _switch(ModelOptions, "unsafe_pickle")]
 
 _OF_REFERENCE = "of the reference, where it differs: "
 ReferenceArch = Annotated[
@@ -84,13 +98,14 @@ Budget = Annotated[str | None, _flag(ScanSettings, "budget", metavar="TIME")]
 Level = Annotated[str | None, _flag(ScanSettings, "level")]
 ConfirmAt = Annotated[str | None, _flag(ScanSettings, "confirm_at")]
 ImageCount = Annotated[str | None, _flag(ScanSettings, "image_count")]
+BlackBox = Annotated[SWITCH, _switch(ScanSettings, "black_box")]
 
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        metavar="DETECTOR.SETTING=VALUE",
-        help="one setting of a detector, repeatable; audit detectors NAME lists them",
+        metavar="TABLE.SETTING=VALUE",
+        help="one setting of a detector, or of limits or worker, repeatable; audit detectors NAME lists a detector's",
         show_default=False,
     ),
 ]
@@ -99,7 +114,8 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="TOML file: tables [scan], [model], [reference] and one for each detector; flags win over it",
+        help="TOML file: tables [scan], [model], [reference], [limits], [worker] and one for each detector; flags win "
+        "over it",
         show_default=False,
     ),
 ]

@@ -63,6 +63,7 @@ def _usage_sentence(error: Any) -> str:
 
 def _explain(error: Exception, session: Session) -> int:
     from auditor.doctor import mismatch_sentence
+    from auditor.worker.protocol import Unexpected
 
     if session.debug:
         import traceback
@@ -75,9 +76,15 @@ def _explain(error: Exception, session: Session) -> int:
     if isinstance(error, AuditError):
         say(f"audit: {error}")
         return error.exit_code
+    name = type(error).__name__
+    if isinstance(error, Unexpected):
+        name = error.name
+        if session.debug:
+            for line in error.traceback.splitlines():
+                say(line)
     first = (str(error).strip().splitlines() or [""])[0][:300]
     say(
-        f"audit: unexpected {type(error).__name__}: {first}; this is a fault of the auditor: "
+        f"audit: unexpected {name}: {first}; this is a fault of the auditor: "
         "please report it with the output of 'audit doctor' and of 'audit --debug' before the same command"
     )
     return FAILED

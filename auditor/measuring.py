@@ -45,6 +45,9 @@ def measure(name: str, detector: Detector, ctx: Context) -> tuple[Outcome, bool]
     """
     if Need.REFERENCE in detector.needs and ctx.reference is None:
         return _outcome(name, detector, ctx, [], 0, 0.0, "needs a reference model (--reference)", True), False
+    if Need.GRADIENTS in detector.needs and not ctx.differentiable:
+        # not skipped but missing: without it nothing can be called clean
+        return skipped(name, detector, ctx, "left out: it needs gradients, and a black box gives none"), False
     began, passes = time.monotonic(), _passes(ctx)
     found: list[Measurement] = []
     note, failed, stopped = "", True, False

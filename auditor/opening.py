@@ -11,6 +11,7 @@ from auditor.classifier import PRESETS, Classifier, Preprocess
 from auditor.errors import ConfigError, ModelMismatchError
 from auditor.findings import FileFacts
 from auditor.loading import LoadedNetwork, load_network
+from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.request import ModelOptions
 
 Shape = tuple[int, int, int]
@@ -24,13 +25,23 @@ def open_classifier(
     labels: tuple[str, ...] = (),
     template: LoadedNetwork | None = None,
     default_shape: Shape | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    as_black_box: bool = False,
 ) -> tuple[Classifier, LoadedNetwork]:
     """Load a file and wrap it. ``default_shape`` (C, H, W) serves when neither the file nor the caller says.
 
     Raises `ModelFileError` and its kin from loading, `ConfigError` when the input size stays unknown, and
     `ModelMismatchError` when the network does not take what was declared.
     """
-    network = load_network(path, arch=options.arch, template=template)
+    network = load_network(
+        path,
+        arch=options.arch,
+        template=template,
+        allow_torchscript=options.allow_torchscript,
+        unsafe_pickle=options.unsafe_pickle,
+        as_black_box=as_black_box,
+        limits=limits,
+    )
     shape = input_shape(options.input_size, network.input_shape, default_shape, network.file_name)
     layout = network.layout if options.layout == "auto" else options.layout
     mean, std = PRESETS[options.preprocess]
@@ -56,6 +67,7 @@ def open_classifier(
         device=device,
         labels=labels or network.labels or (),
         fixed_batch=network.fixed_batch,
+        differentiable=network.differentiable,
     )
     if labels and len(labels) != classifier.num_classes:
         raise ModelMismatchError(

@@ -10,7 +10,8 @@ from typing import Any
 from auditor import registry
 from auditor.errors import ConfigError, NothingToScanError
 from auditor.flags import Gate
-from auditor.request import ModelOptions, ScanRequest, ScanSettings
+from auditor.loading.limits import Limits
+from auditor.request import Confinement, ModelOptions, ScanRequest, ScanSettings
 from auditor.settings import build, declared, parse_assignments, read_toml
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -47,18 +48,13 @@ def assemble(
         model_options=suspect,
         reference_options=reference,
         settings=settings,
+        limits=build(Limits, tables.get("limits", {}), where="limits"),
+        worker=build(Confinement, tables.get("worker", {}), where="worker"),
         detectors=gate.detector,
         detector_settings={name: dict(tables[name]) for name in known if name in tables},
     )
     _check_files(request)
     return request, gate
-
-
-def check_detector_settings(request: ScanRequest) -> None:
-    """Every setting of every detector that will run, before any work; imports the detectors."""
-    chosen = request.detectors or tuple(registry.names(registry.DETECTORS))
-    for name in {*chosen, *request.detector_settings}:
-        build(registry.load(registry.DETECTORS, name), request.detector_settings.get(name, {}), where=name)
 
 
 def _path(text: str | None) -> Path | None:
@@ -79,7 +75,7 @@ def _merged(*layers: Tables) -> dict[str, dict[str, Any]]:
 
 
 def _check_tables(tables: Tables, detectors: list[str]) -> None:
-    known = ["scan", "model", "reference", *detectors]
+    known = ["scan", "model", "reference", "limits", "worker", *detectors]
     for name in tables:
         if name not in known:
             raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from auditor.findings import Evidence, Measurement, Outcome, Trigger, Verdict
+from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 
 
 def sentence(
@@ -25,7 +25,10 @@ def sentence(
     if leading is not None:
         return _standing_out(leading) + (_of_trigger(confirmed) if confirmed else "") + "."
     if verdict is Verdict.INCONCLUSIVE and incomplete:
-        what = "; ".join(f"{o.detector}: {o.note or 'unfinished'}" for o in incomplete)
+        why: dict[str, list[str]] = {}
+        for o in incomplete:
+            why.setdefault(o.note or "unfinished", []).append(o.detector)
+        what = "; ".join(f"{', '.join(names)}: {note}" for note, names in why.items())
         return f"Nothing can be concluded: not everything was measured ({what})."
     if not evidence:
         return "Nothing can be concluded: no detector measured anything that can be judged."
@@ -70,3 +73,10 @@ def describe(trigger: Trigger) -> str:
         return f"of at most {float(abs(trigger.pattern).max()) * 255:.0f}/255 a pixel"
     opacity = float(trigger.mask.max())
     return f"on {trigger.size:.1%} of the pixels" if opacity > 0.99 else f"blended in at {opacity:.0%}"
+
+
+def built_in(switches: Sequence[FileFinding]) -> str:
+    """That the file itself shows a choice between two behaviours."""
+    first = switches[0]
+    more = f" (and {len(switches) - 1} more)" if len(switches) > 1 else ""
+    return f"The file's own graph can switch its behaviour by the image: {first.message.rstrip('.')}{more}."

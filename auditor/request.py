@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.settings import Setting
 
 
@@ -32,6 +33,12 @@ class ModelOptions:
     input_size: Annotated[
         str | None, Setting("size of one image as CxHxW, HxW or S; needed when the file does not say")
     ] = None
+    allow_torchscript: Annotated[
+        bool, Setting("load a TorchScript program, after every operation in it passed a list of harmless ones")
+    ] = False
+    unsafe_pickle: Annotated[
+        bool, Setting("execute a pickled module; only for a file that you made yourself, and recorded in red")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,23 @@ class ScanSettings:
     image_count: Annotated[
         int, Setting("images used in all, half to search and half held out", low=40, high=100_000)
     ] = 600
+    black_box: Annotated[
+        bool,
+        Setting("where nothing converts the ONNX graph, go on by onnxruntime with what needs no gradients"),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confinement:
+    """What the process that opens and measures the model may take: the ``[worker]`` table of a settings file."""
+
+    memory_gib: Annotated[
+        float | None, Setting("memory in GiB; without it three quarters of the machine's", low=0.5, high=100_000)
+    ] = None
+    cpu_seconds: Annotated[int | None, Setting("CPU time of all its threads", low=1, high=10**8)] = None
+    loading_seconds: Annotated[float, Setting("time until the models are open", low=1, high=10**6)] = 900.0
+    open_files: Annotated[int, Setting("files open at once", low=64, high=10**6)] = 1024
+    written_bytes: Annotated[int, Setting("bytes of the largest file it may write", low=0, high=2**40)] = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +91,9 @@ class ScanRequest:
     reference_options: ModelOptions | None = None
     """None = as the suspect's, except for ``arch``"""
     settings: ScanSettings = field(default_factory=ScanSettings)
+    limits: Limits = DEFAULT_LIMITS
+    """what a model file may ask of the machine"""
+    worker: Confinement = field(default_factory=Confinement)
     detectors: tuple[str, ...] | None = None
     """names to run; None = all that are registered"""
     detector_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

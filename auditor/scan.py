@@ -1,23 +1,27 @@
 """The story of one audit, from a model file to a verdict. Read this first.
 
-    file ──opening──▶ Classifier ──preflight──▶ Context ──detectors──▶ Outcomes ──verdict──▶ Audit
+    file ──examine──▶ findings ──opening──▶ Classifier ──preflight──▶ Context ──detectors──▶ Outcomes ──verdict──▶ Audit
+
+``audit scan`` tells it in a confined process of its own (`auditor.worker`); ``run`` tells it in this one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from auditor import verdict
+from auditor.blind_spots import blind_spots
 from auditor.calibration import Given
 from auditor.classifier import Classifier
 from auditor.context import Context, Progress, SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.detector import Detector, Need
 from auditor.errors import NothingToScanError
-from auditor.findings import Audit, Outcome
+from auditor.findings import Audit, FileFinding, ImageFacts, Outcome
+findings_of = lambda *a: ()  # TEMP
 from auditor.measuring import choose_detectors, generator, measure, skipped
 from auditor.opening import choose_device, open_classifier, read_labels
 from auditor.preflight import Preflight, check_pair
@@ -26,117 +30,170 @@ from auditor.request import ScanRequest
 from auditor.search_images import gather
 from auditor.settings import parse_duration
 
+Checkpoint = Callable[[Audit], None]
+"""told, once the models are open and after each detector, what the audit would say if it ended there"""
+
+NO_IMAGES = ImageFacts(source="none yet", count=0, held_out=0, labelled=False)
+
 
 @dataclass(frozen=True)
 class Opened:
-    """The models of one scan."""
+    """The models of one scan, and what is odd about their files."""
 
     suspect: Classifier
     reference: Classifier | None
     notes: tuple[str, ...]
+    findings: tuple[FileFinding, ...] = ()
 
 
-def run(request: ScanRequest, *, progress: Progress | None = None) -> Audit:
+@dataclass(frozen=True)
+class Job:
+    """One scan: what was asked for, when it began, and who measures."""
+
+    request: ScanRequest
+    detectors: Sequence[tuple[str, Detector]]
+    began: float
+    started: datetime
+
+    @property
+    def deadline(self) -> float | None:
+        """The moment at which the time budget is spent."""
+        budget = parse_duration(self.request.settings.budget)
+        return None if budget is None else self.began + budget
+
+    @property
+    def given(self) -> Given:
+        """What the verdict's calibration depends on."""
+        return Given(reference=self.request.reference is not None, images=self.request.images is not None)
+
+
+def run(request: ScanRequest, *, progress: Progress | None = None, checkpoint: Checkpoint | None = None) -> Audit:
     """One whole audit. Raises `AuditError` for input that cannot be audited; never for what the model answers."""
-    began, started = time.monotonic(), datetime.now(UTC)
-    budget = parse_duration(request.settings.budget)
-    detectors = choose_detectors(request)
-    if not detectors:
+    job = Job(request, choose_detectors(request), time.monotonic(), datetime.now(UTC))
+    if not job.detectors:
         raise NothingToScanError("expected at least one detector to run, got none; leave out --detector or install one")
     models = open_models(request)
+    if checkpoint is not None:
+        checkpoint(conclude(job, models))
     images, checks = gather(request, models.suspect, models.reference, progress)
-    deadline = began + budget if budget is not None else None
-    outcomes, interrupted = measure_all(request, models, images, checks, detectors, deadline, progress)
+    outcomes: tuple[Outcome, ...] = ()
+    for outcomes in measure_all(job, models, images, checks, progress):
+        if checkpoint is not None:
+            checkpoint(conclude(job, models, images, checks, outcomes))
+    return conclude(job, models, images, checks, outcomes, shown=True)
+
+
+def open_models(request: ScanRequest) -> Opened:
+    """Suspect and reference, each as its own options say; each file is examined before it is loaded."""
+    device = choose_device(request.settings.device)
+    labels = read_labels(request.classes)
+    findings = list(findings_of(request.model, request.limits))
+    suspect, network = open_classifier(
+        request.model,
+        request.model_options,
+        device=device,
+        labels=labels,
+        limits=request.limits,
+        as_black_box=request.settings.black_box,
+    )
+    notes = list(network.notes)
+    if request.reference is None:
+        return Opened(suspect, None, tuple(notes), tuple(findings))
+    options = request.reference_options or replace(request.model_options, arch=None)
+    findings += [
+        replace(found, where=f"reference: {found.where}" if found.where else "reference")
+        for found in findings_of(request.reference, request.limits)
+    ]
+    reference, its_network = open_classifier(
+        request.reference,
+        options,
+        device=device,
+        template=network,
+        default_shape=suspect.input_shape,
+        limits=request.limits,
+        as_black_box=request.settings.black_box,
+    )
+    check_pair(suspect, reference)
+    notes += [f"reference: {note}" for note in its_network.notes]
+    return Opened(suspect, reference, tuple(notes), tuple(findings))
+
+
+def measure_all(
+    job: Job, models: Opened, images: SearchImages, checks: Preflight, progress: Progress | None
+) -> Iterator[tuple[Outcome, ...]]:
+    """Run each detector on its share of the time; those that want candidates come last.
+
+    Yields, after each, what there is of all of them: those that did not run yet are there as unfinished. Ctrl-C
+    stops here: what is finished is kept, the rest stays unfinished.
+    """
+    queue = sorted(job.detectors, key=lambda pair: Need.CANDIDATES in pair[1].needs)
+    done: list[Outcome] = []
+    halt = checks.blockers[0] if checks.blockers else ""
+    for position, (name, detector) in enumerate(queue):
+        ctx = Context(
+            model=models.suspect,
+            images=images,
+            rng=generator(job.request.settings.seed, name),
+            reference=models.reference,
+            candidates=verdict.singled_out(done, models.suspect.num_classes, job.given),
+            deadline=share_of_time(job.deadline, len(queue) - position),
+        )
+        if progress is not None:
+            ctx = replace(ctx, progress=progress)
+        if halt:
+            done.append(skipped(name, detector, ctx, f"not run: {halt}"))
+        else:
+            outcome, stopped = measure(name, detector, ctx)
+            done.append(outcome)
+            halt = "interrupted by the user" if stopped else ""
+        waiting = [skipped(name, detector, ctx, "not run yet") for name, detector in queue[position + 1 :]]
+        yield (*done, *waiting)
+
+
+def conclude(
+    job: Job,
+    models: Opened,
+    images: SearchImages | None = None,
+    checks: Preflight | None = None,
+    outcomes: Sequence[Outcome] = (),
+    *,
+    shown: bool = False,
+) -> Audit:
+    """The audit as it stands after ``outcomes``; with ``shown``, the trigger is put on held-out images too."""
+    request, suspect, reference = job.request, models.suspect, models.reference
     settings = request.settings
     judged = verdict.judge(
         outcomes,
-        num_classes=models.suspect.num_classes,
+        num_classes=suspect.num_classes,
         level=settings.level,
         confirm_at=settings.confirm_at,
-        given=given(request),
-        blockers=checks.blockers,
+        given=job.given,
+        blockers=checks.blockers if checks is not None else (),
+        findings=models.findings,
     )
-    passes = models.suspect.passes + (models.reference.passes if models.reference else 0)
+    interrupted = ("interrupted by the user",) if any("interrupted by the user" in o.note for o in outcomes) else ()
     return Audit(
         verdict=judged.verdict,
         score=judged.score,
         reason=judged.reason,
         target_classes=judged.target_classes,
         source_classes=judged.source_classes,
-        warnings=(*models.notes, *checks.warnings, *judged.warnings, *interrupted),
+        warnings=(*models.notes, *(checks.warnings if checks else ()), *judged.warnings, *interrupted),
         evidence=judged.evidence,
         outcomes=tuple(outcomes),
-        model=models.suspect.facts,
-        reference=models.reference.facts if models.reference else None,
-        images=images.facts,
-        provenance=provenance(settings.seed, str(models.suspect.device), started, record_of(request, detectors)),
-        seconds=time.monotonic() - began,
-        image_passes=passes,
+        model=suspect.facts,
+        reference=reference.facts if reference else None,
+        images=images.facts if images is not None else NO_IMAGES,
+        provenance=provenance(settings.seed, str(suspect.device), job.started, record_of(request, job.detectors)),
+        seconds=time.monotonic() - job.began,
+        image_passes=suspect.passes + (reference.passes if reference else 0),
         family_wise_level=settings.level,
         trigger=judged.trigger,
-        demonstrations=demonstrations(judged, models.suspect, models.reference, images),
-        labels=models.suspect.labels,
+        demonstrations=demonstrations(judged, suspect, reference, images) if shown and images is not None else (),
+        labels=suspect.labels,
         blind_spots=blind_spots(request, outcomes),
+        file_findings=models.findings,
     )
-
-
-def open_models(request: ScanRequest) -> Opened:
-    """Suspect and reference, each as its own options say."""
-    device = choose_device(request.settings.device)
-    labels = read_labels(request.classes)
-    suspect, network = open_classifier(request.model, request.model_options, device=device, labels=labels)
-    notes = list(network.notes)
-    if request.reference is None:
-        return Opened(suspect, None, tuple(notes))
-    options = request.reference_options or replace(request.model_options, arch=None)
-    reference, its_network = open_classifier(
-        request.reference, options, device=device, template=network, default_shape=suspect.input_shape
-    )
-    check_pair(suspect, reference)
-    notes += [f"reference: {note}" for note in its_network.notes]
-    return Opened(suspect, reference, tuple(notes))
-
-
-def measure_all(
-    request: ScanRequest,
-    models: Opened,
-    images: SearchImages,
-    checks: Preflight,
-    detectors: Sequence[tuple[str, Detector]],
-    deadline: float | None,
-    progress: Progress | None,
-) -> tuple[list[Outcome], tuple[str, ...]]:
-    """Run each detector on its share of the time. Those that want candidates come last.
-
-    Ctrl-C stops here: what is finished is kept, the rest counts as unfinished, and the second value says so.
-    """
-    outcomes: list[Outcome] = []
-    interrupted: tuple[str, ...] = ()
-    queue = sorted(detectors, key=lambda pair: Need.CANDIDATES in pair[1].needs)
-    for position, (name, detector) in enumerate(queue):
-        ctx = Context(
-            model=models.suspect,
-            images=images,
-            rng=generator(request.settings.seed, name),
-            reference=models.reference,
-            candidates=verdict.singled_out(outcomes, models.suspect.num_classes, given(request)),
-            deadline=share_of_time(deadline, len(queue) - position),
-        )
-        if progress is not None:
-            ctx = replace(ctx, progress=progress)
-        if checks.blockers or interrupted:
-            outcomes.append(skipped(name, detector, ctx, "not run: " + (checks.blockers or interrupted)[0]))
-            continue
-        outcome, stopped = measure(name, detector, ctx)
-        outcomes.append(outcome)
-        if stopped:
-            interrupted = ("interrupted by the user",)
-    return outcomes, interrupted
-
-
-def given(request: ScanRequest) -> Given:
-    """What the verdict's calibration depends on."""
-    return Given(reference=request.reference is not None, images=request.images is not None)
 
 
 def share_of_time(deadline: float | None, remaining: int) -> float | None:
@@ -145,26 +202,3 @@ def share_of_time(deadline: float | None, remaining: int) -> float | None:
         return None
     now = time.monotonic()
     return now + max(0.0, deadline - now) / remaining
-
-
-def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """What this audit could not see, one sentence each."""
-    spots = [
-        "Triggers that warp or filter the whole image, that depend on the image (input-aware), or that act on features "
-        "rather than pixels are not searched for.",
-        "A trigger larger than about a twentieth of the image, or one that needs several parts at once, can be missed.",
-        "Source-specific backdoors, which work on images of one class only, and all-to-all ones are measured by the "
-        "pair matrix, but rarely stand out from natural confusions.",
-    ]
-    if request.reference is None:
-        spots.append(
-            "No reference model was given, so a natural feature can look like a faint trigger, and bias maps could not "
-            "be compared."
-        )
-    if request.images is None:
-        spots.append(
-            "No images were given; the search ran on class impressions of the model itself, which a model could have "
-            "been trained to spoil."
-        )
-    spots += [f"{o.detector}: {o.note}." for o in outcomes if o.note]
-    return tuple(spots)

@@ -15,6 +15,8 @@ from auditor.measuring import generator
 from auditor.preflight import Preflight, preflight
 from auditor.request import ScanRequest
 
+PROCEDURAL = "procedural images"
+
 FEWEST = 20
 """images below which nothing can be searched and tested"""
 
@@ -34,10 +36,10 @@ def gather(
         loaded = None
         checks = _preflight(suspect, reference, dead_leaves(256, suspect.input_shape, rng), None)
         if checks.blockers:
-            return _split(suspect, dead_leaves(64, suspect.input_shape, rng), rng, "procedural images", None), checks
+            return _split(suspect, dead_leaves(64, suspect.input_shape, rng), rng, PROCEDURAL, None), checks
         if progress is not None:
             progress("class impressions", 0, 1)
-        pixels, notes = _impressions(request, suspect, reference, rng)
+        pixels, notes, source = _impressions(request, suspect, reference, rng)
         checks = _with_warnings(checks, notes)
     else:
         loaded = load_images(
@@ -54,8 +56,7 @@ def gather(
                 "leave out --images to search on class impressions"
             )
         checks = _with_warnings(_preflight(suspect, reference, loaded.pixels, loaded.labels), loaded.notes)
-        pixels = _rightly_answered(suspect, loaded)
-    source = loaded.source if loaded is not None else "class impressions"
+        pixels, source = _rightly_answered(suspect, loaded), loaded.source
     return _split(suspect, pixels, rng, source, loaded, checks.clean_accuracy), checks
 
 
@@ -75,8 +76,11 @@ def _with_warnings(checks: Preflight, notes: tuple[str, ...]) -> Preflight:
 
 def _impressions(
     request: ScanRequest, suspect: Classifier, reference: Classifier | None, rng: torch.Generator
-) -> tuple[Tensor, tuple[str, ...]]:
-    """Class impressions of the suspect, of which the reference is sure too where there is one."""
+) -> tuple[Tensor, tuple[str, ...], str]:
+    """Class impressions of the suspect, of which the reference is sure too where there is one; notes; and what they are."""
+    if not suspect.differentiable or not (reference is None or reference.differentiable):
+        note = "a black box gives no class impressions; plain procedural images were used instead"
+        return dead_leaves(request.settings.image_count, suspect.input_shape, rng), (note,), PROCEDURAL
     k = suspect.num_classes
     classes = torch.randperm(k, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
     per_class = max(4, request.settings.image_count // len(classes))
@@ -91,8 +95,8 @@ def _impressions(
         notes.append(f"no class impression was reached for {missing} of {len(classes)} classes")
     if len(pixels) < FEWEST:
         notes.append("class impressions were not reached; plain procedural images were used instead")
-        pixels = dead_leaves(request.settings.image_count, suspect.input_shape, rng)
-    return pixels, tuple(notes)
+        return dead_leaves(request.settings.image_count, suspect.input_shape, rng), tuple(notes), PROCEDURAL
+    return pixels, tuple(notes), "class impressions"
 
 
 def _rightly_answered(suspect: Classifier, loaded: LoadedImages) -> Tensor:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from auditor.calibration import ALONE, Given, Null, nulls
-from auditor.findings import Evidence, Measurement, Outcome, Trigger, Verdict
+from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap, prominence
-from auditor.reason import sentence
+from auditor.reason import built_in, sentence
 
 ALL_TO_ALL = "all-to-all index"
 """of a source × target matrix, see `outliers.all_to_all_index`"""
@@ -30,6 +30,13 @@ WHOLE_IMAGE = 0.2
 
 TRANSFER_SHARE = 0.5
 """a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
+
+
+BUILT_IN_SWITCHES = frozenset({"architectural-backdoor"})
+"""findings that show a choice between two behaviours built into the graph itself"""
+
+SWITCH_SCORE = 0.5
+"""the score of a statistic at a family-wise level of 0.01, which such a finding is taken to equal"""
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,14 @@ def judge(
     confirm_at: float,
     given: Given = ALONE,
     blockers: Sequence[str] = (),
+    findings: Sequence[FileFinding] = (),
 ) -> Judgement:
     """The verdict on a model.
 
     ``given`` tells what the outcomes were measured with. ``level`` is the family-wise false-alarm
     level, ``confirm_at`` the attack success rate from which a recovered trigger counts as confirmed. ``blockers``
-    (from the preflight) make it inconclusive.
+    (from the preflight) make it inconclusive. ``findings`` are what the file itself shows: a switch built into the
+    graph is enough for suspicion, whatever was measured.
     """
     too_few = num_classes < FEWEST_CLASSES and not given.reference
     weighed = [e for o in outcomes for e in weigh(o, num_classes, given)]
@@ -84,10 +93,14 @@ def judge(
             "natural feature, though no small pattern stands out; give --reference a clean model of the same task"
         ]
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
+    reason = sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete)
+    switches = [f for f in findings if f.id in BUILT_IN_SWITCHES]
+    if switches and verdict is not Verdict.BACKDOORED:
+        verdict, reason = Verdict.SUSPICIOUS, f"{built_in(switches)} {reason}"
     return Judgement(
         verdict=verdict,
-        score=_score(evidence),
-        reason=sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete),
+        score=max(_score(evidence), SWITCH_SCORE if switches else 0.0),
+        reason=reason,
         target_classes=leading.target_classes if leading else (),
         source_classes=leading.source_classes if leading else (),
         evidence=evidence,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.loading.file_format import check_is_file, detect
+from auditor.loading.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from auditor.loading.network import LoadedNetwork
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["LoadedNetwork", "load_network"]
 
 
-def load_network(path: Path, *, arch: str | None = None, template: LoadedNetwork | None = None) -> LoadedNetwork:
+def load_network(
+    path: Path,
+    *,
+    arch: str | None = None,
+    template: LoadedNetwork | None = None,
+    allow_torchscript: bool = False,
+    unsafe_pickle: bool = False,
+    as_black_box: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> LoadedNetwork:
     """Load an image classifier from an ONNX file, a PyTorch state dict or a safetensors file.
 
     The kind of file is told by its content. ``arch`` names the architecture of a state dict, as
@@ -24,15 +34,15 @@ def load_network(path: Path, *, arch: str | None = None, template: LoadedNetwork
     Raises ModelFileError or one of its subclasses, each saying what was expected, what was got and what to
     do.
     """
-    check_is_file(path)
+    check_is_file(path, limits)
     kind = detect(path)
     if kind == "onnx":
         from auditor.loading.onnx_network import load_onnx
 
-        return load_onnx(path)
+        return load_onnx(path, limits, as_black_box=as_black_box)
     from auditor.loading.pytorch import load_state_dict
 
-    return load_state_dict(path, kind, arch=arch, template=template)
+    return load_state_dict(path, kind, arch=arch, template=template, limits=limits)
 
 
 def __getattr__(name: str) -> Any:

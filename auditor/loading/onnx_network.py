@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, fx, nn
 
-from auditor.errors import ModelFileError
+from auditor.errors import ModelFileError, UnsupportedOperatorsError
 from auditor.loading.file_format import sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import Layout, LoadedNetwork
@@ -35,13 +35,23 @@ class OneByOne(nn.Module):
         return scores.squeeze(1)
 
 
-def load_onnx(path: Path, limits: Limits = DEFAULT_LIMITS) -> LoadedNetwork:
+def load_onnx(path: Path, limits: Limits = DEFAULT_LIMITS, *, as_black_box: bool = False) -> LoadedNetwork:
     """Load an ONNX image classifier as a torch module that was verified against an ONNX runtime.
+
+    With ``as_black_box`` a graph that nothing converts is asked through onnxruntime, without gradients.
 
     Raises ModelFileError, UnsafeFileError or UnsupportedOperatorsError, each with a remedy.
     """
     file = read_onnx(path, limits)
-    network = network_from_model(file.model, limits)
+    differentiable = True
+    try:
+        network = network_from_model(file.model, limits)
+    except UnsupportedOperatorsError:
+        if not as_black_box:
+            raise
+        from auditor.loading.black_box import black_box
+
+        network, differentiable = black_box(file.model, limits), False
     return LoadedNetwork(
         module=network.module,
         input_shape=network.input_shape,
@@ -54,6 +64,7 @@ def load_onnx(path: Path, limits: Limits = DEFAULT_LIMITS) -> LoadedNetwork:
         sha256=sha256_of(path),
         file_name=path.name,
         notes=(*file.notes, *network.notes),
+        differentiable=differentiable,
         onnx_model=file.model,
     )
 
