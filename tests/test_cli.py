@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ScanRequest]:
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: Audit | BaseException) -> list[ScanRequest]:
-    import auditor.scan
+    import auditor.worker
 
     seen: list[ScanRequest] = []
 
@@ -52,7 +52,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: Audit | BaseException) ->
             raise answer
         return answer
 
-    monkeypatch.setattr(auditor.scan, "run", scan)
+    monkeypatch.setattr(auditor.worker, "scan", scan)
     return seen
 
 
@@ -113,12 +113,12 @@ def test_exit_code_of_each_verdict(
         (["scan", "m.onnx", "--std", "0"], 4, "model.std"),
         (["scan", "m.onnx", "--fail-on", "clean"], 4, "one of suspicious, backdoored, never"),
         (["scan", "m.onnx", "--detector", "none-such"], 4, "expected a detector among"),
-        (["scan", "m.onnx", "--set", "iscp.stepz=1"], 4, "known settings: "),
-        (["scan", "m.onnx", "--set", "iscp.steps=0"], 4, "expected iscp.steps in 1 to"),
+        (["scan", "m.onnx", "--set", "limits.nodez=1"], 4, "known settings: "),
+        (["scan", "m.onnx", "--set", "worker.memory_gib=0"], 4, "expected worker.memory_gib in 0.5 to"),
         (
             ["scan", "m.onnx", "--set", "nonsense.steps=1"],
             4,
-            "expected a table of settings among scan, model",
+            "expected a table of settings among scan, model, reference, limits, worker",
         ),
         (["scan", "m.onnx", "--set", "iscp=1"], 4, "detector.setting=value"),
         (["scan", "m.onnx", "--config", "missing.toml"], 4, "expected a settings file"),
@@ -191,7 +191,7 @@ def test_the_gate_of_a_settings_file_counts(tmp_path: Path, monkeypatch: pytest.
     [
         ("[scan]\nseeds = 1\n", "known settings: seed, device, budget"),
         ("[scam]\nseed = 1\n", "expected a table of settings among scan, model, reference"),
-        ("[iscp]\nstep = 1\n", "known settings: "),
+        ("[limits]\nstep = 1\n", "known settings: file_bytes"),
         ("[model]\nshape = 1\n", "known settings: arch, preprocess"),
         ("seed = 1\n", "expected a table"),
         ("[scan]\nseed = [1]\n", "expected int for scan.seed"),

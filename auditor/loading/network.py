@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 Layout = Literal["nchw", "nhwc"]
-Format = Literal["onnx", "state_dict", "safetensors"]
+Format = Literal["onnx", "state_dict", "safetensors", "torchscript", "exported_program", "pickled_module"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,14 @@ class LoadedNetwork:
     file_name: str
     """The last part of the path. Hostile text: escape before showing."""
 
+    differentiable: bool = True
+    """Whether gradients with respect to the images can be had; not for a black box."""
+
     notes: tuple[str, ...] = ()
     """Odd things about the file that deserve a warning, already escaped."""
+
+    executed: bool = False
+    """Whether opening the file ran code from it, which only the caller's explicit wish allows."""
 
     onnx_model: Any = field(default=None, repr=False, compare=False)
     """The ONNX model it came from, kept so that a reference can reuse its graph; private to loading."""
