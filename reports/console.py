@@ -68,6 +68,10 @@ def _parts(audit: Audit, colour: bool, width: int) -> Iterator[RenderableType]:
         yield Padding(_picture(audit), (1, 0, 0, 2))
     if audit.trigger:
         yield Padding(Text("trigger  " + wording.trigger_sentence(audit, audit.trigger)), (1, 0, 0, 2))
+    for found in audit.file_findings:
+        if found.severity != "info":
+            style = "bold red" if found.severity == "danger" else "yellow"
+            yield Padding(Text.assemble((f"{found.severity:<7}  ", style), wording.finding(found)), (1, 0, 0, 2))
     for warning in audit.warnings:
         yield Padding(Text.assemble(("warning  ", "yellow"), wording.clean(warning)), (1, 0, 0, 2))
     for outcome in audit.outcomes:

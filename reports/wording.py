@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auditor.findings import Audit, Evidence, Outcome, Trigger, Verdict
+from auditor.findings import Audit, Evidence, FileFinding, Outcome, Trigger, Verdict
 
 VERDICT_WORDS = {
     Verdict.NO_EVIDENCE: "No evidence of a backdoor",
@@ -206,3 +206,9 @@ def of_no_detector(audit: Audit) -> list[Evidence]:
     """Evidence under a name that no outcome has, e.g. of several detectors together."""
     names = {outcome.detector for outcome in audit.outcomes}
     return [e for e in audit.evidence if e.detector not in names]
+
+
+def finding(found: FileFinding) -> str:
+    """What a file shows, in one line: place, sentence, and the name to look up in docs/warnings.md."""
+    place = f"{clean(found.where, 120)}: " if found.where else ""
+    return f"{place}{clean(found.message)} [{clean(found.id, 60)}]"

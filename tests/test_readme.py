@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from auditor import options
+from auditor.measuring import choose_detectors
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -63,7 +64,7 @@ def test_the_settings_file_is_accepted(tmp_path: Path) -> None:
     assert block is not None
     (tmp_path / "audit.toml").write_text(block.group(1))
     request, gate = options.assemble(Path("m.onnx"), {}, config=tmp_path / "audit.toml")
-    options.check_detector_settings(request)
+    assert choose_detectors(request)
     assert (request.settings.seed, gate.fail_on) == (7, "backdoored")
 
 
