@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from auditor.errors import ArchitectureError, ConfigError
 from auditor.loading.families import candidates
+from auditor.loading.heads import Likeness, fit_head, likeness
 from auditor.loading.quoting import listed, quoted
 
 StateDict = dict[str, Tensor]
@@ -34,10 +35,18 @@ def recognise(state: StateDict) -> tuple[str, nn.Module] | None:
     Channels of the first convolution may differ from 3. The module holds the weights.
     """
     for name in candidates(list(state)):
-        module = _fitted(name, state)
-        if module is not None:
-            return f"torchvision:{name}", module
+        fitted = _fitted(name, state)
+        if fitted is not None:
+            module, head = fitted
+            return f"torchvision:{name}" + (f" with the head {quoted(head)}" if head else ""), module
     return None
+
+
+def nearest(state: StateDict) -> Likeness | None:
+    """The torchvision classifier with which the state dict shares the most tensors, at least half."""
+    found = [likeness(name, _build(name, device="meta").state_dict(), state) for name in candidates(list(state))]
+    best = max(found, key=lambda one: (one.shared, -len(one.differing)), default=None)
+    return best if best is not None and best.shared >= len(best.differing) else None
 
 
 def named(arch: str, state: StateDict) -> tuple[str, nn.Module]:
@@ -71,8 +80,8 @@ def _torchvision(name: str, state: StateDict) -> nn.Module:
         raise ConfigError(
             f"expected the name of a torchvision classifier, got {quoted(name)}; known are {listed(known, limit=100)}"
         )
-    module = _fitted(name, state)
-    return _build(name) if module is None else module
+    fitted = _fitted(name, state)
+    return _build(name) if fitted is None else fitted[0]
 
 
 def torchvision_names() -> list[str]:
@@ -107,15 +116,19 @@ def _model(models: Any, name: str, options: dict[str, Any]) -> nn.Module:
     return module
 
 
-def _fitted(name: str, state: StateDict) -> nn.Module | None:
-    """The named network with head, first convolution and position embedding sized as in the state dict."""
+def _fitted(name: str, state: StateDict) -> tuple[nn.Module, str | None] | None:
+    """The named network with head, first convolution and position embedding as in the state dict; the name of the
+    classifying layer where it is another than torchvision's."""
     module = _build(name, device="meta", **_size_options(name, state))
     auxiliary = any(key.startswith(_AUXILIARY) for key in state)
     if hasattr(module, "aux_logits") and not auxiliary:
         module = _build(name, device="meta", **{**_size_options(name, state), "aux_logits": False})
-    expected = module.state_dict()
+    expected, head = module.state_dict(), None
     if not _same_names(expected, state):
-        return None
+        head = fit_head(module, state) if _nearly_same_names(expected, state) else None
+        if head is None:
+            return None
+        expected = module.state_dict()
     different = [key for key, tensor in expected.items() if key in state and tensor.shape != state[key].shape]
     for layer in sorted({key.rpartition(".")[0] for key in different}):
         if not _resize(module, layer, state):
@@ -123,9 +136,9 @@ def _fitted(name: str, state: StateDict) -> nn.Module | None:
     module = module.to_empty(device="cpu") if any(p.is_meta for p in module.parameters()) else module
     _restore_constants(module, name, state)
     complete = module.state_dict()  # keeps the version marks that some modules look at
-    complete.update(state)
-    module.load_state_dict(complete, strict=True)
-    return module
+    complete.update({key: tensor.to(complete[key].dtype) for key, tensor in state.items()})
+    module.load_state_dict(complete, strict=True, assign=True)
+    return module, head
 
 
 _COUNTER = "num_batches_tracked"
@@ -134,6 +147,11 @@ _COUNTER = "num_batches_tracked"
 def _same_names(expected: dict[str, Any], state: StateDict) -> bool:
     """The same names, whether or not an old file kept the counters of batch normalisation."""
     return {k for k in expected if not k.endswith(_COUNTER)} == {k for k in state if not k.endswith(_COUNTER)}
+
+
+def _nearly_same_names(expected: dict[str, Any], state: StateDict) -> bool:
+    """Whether a replaced head could account for the difference: a handful of names."""
+    return len(expected.keys() ^ state.keys()) <= 16 + sum(key.endswith(_COUNTER) for key in expected)
 
 
 def _resize(module: nn.Module, layer: str, state: StateDict) -> bool:
@@ -179,7 +197,8 @@ def _size_options(name: str, state: StateDict) -> dict[str, Any]:
 
 def _restore_constants(module: nn.Module, name: str, state: StateDict) -> None:
     """Buffers that are not in the state dict were lost with the meta device: take them from a real build."""
-    missing = [key for key, _ in module.named_buffers() if key not in module.state_dict()]
+    kept = module.state_dict().keys()
+    missing = [key for key, _ in module.named_buffers() if key not in kept]
     if missing:
         real = dict(_build(name, **_size_options(name, state)).named_buffers())
         for key in missing:

@@ -13,6 +13,8 @@ _REGNETS = ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")
 FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("layer1.0.conv1.weight", _RESNETS),
     ("classifier.6.weight", ("alexnet", *_VGGS)),
+    ("features.10.weight", ("alexnet", *(name for name in _VGGS if not name.startswith("vgg11")))),
+    ("features.11.weight", ("vgg11", "vgg11_bn")),
     (
         "features.denseblock1.denselayer1.norm1.weight",
         ("densenet121", "densenet169", "densenet201", "densenet161"),

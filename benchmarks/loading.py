@@ -1,0 +1,117 @@
+"""Does every classifier load, however it was saved?
+
+    python -m benchmarks.loading --out loading [--table torchvision] [--only 'resnet*'] [--table-only]
+
+For each architecture: random weights and batch-norm statistics, exported by both exporters, saved as a state dict and
+as safetensors; every file loaded without being told what it holds, compared with torch at another batch size, scores
+and input gradients. One architecture at a time, the small ones first, each in a process with limits on memory and time.
+
+The run is resumable: ``--out`` (outside of the repository) collects one JSON line an architecture in ``TABLE.jsonl``;
+those that are there already are left out. The tables of all that was measured are printed as markdown; failures stay in
+them, with their reasons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.loading_networks import names
+from benchmarks.loading_tables import markdown
+
+FIVE = ("resnet18", "mobilenet_v3_small", "vit_b_16", "swin_t", "efficientnet_b0")
+_SAVED = ("dynamo", "legacy-17", "pt", "safetensors")
+_OPSETS = (
+    *(f"legacy-{opset}" for opset in (9, 11, 13, 15, 17, 18)),
+    *(f"dynamo-{opset}" for opset in (18, 20, 21, 22, 23, 25)),
+)
+_FORMS = tuple(
+    f"{exporter}-{form}" for form in ("fixed", "float16", "bfloat16") for exporter in ("dynamo", "legacy-17")
+)
+
+TABLES: dict[str, tuple[str, ...]] = {"torchvision": _SAVED, "timm": _SAVED, "opsets": _OPSETS, "forms": _FORMS}
+"""Cases of each table, as `benchmarks.loading_case.Case` reads them."""
+
+_LARGE = ("vit_h", "vit_l", "regnet_y_128", "_32gf", "convnext_large", "vgg", "wide_", "_64x4d", "efficientnet_v2_l")
+
+
+def architectures(table: str) -> list[str]:
+    """Names of a table's architectures, small networks first as far as their names tell."""
+    if table in ("opsets", "forms"):
+        return [f"torchvision:{name}" for name in FIVE]
+    return sorted(names(table), key=lambda name: any(word in name for word in _LARGE))
+
+
+def measured(file: Path) -> dict[str, dict[str, Any]]:
+    """Results by architecture; the last line of each counts."""
+    if not file.exists():
+        return {}
+    lines = (json.loads(line) for line in file.read_text().splitlines())
+    return {line["name"]: line for line in lines}
+
+
+def run(architecture: str, cases: tuple[str, ...], args: argparse.Namespace) -> dict[str, Any]:
+    """Measure one architecture in a process of its own; a process that fails is a result too."""
+    with tempfile.TemporaryDirectory(dir=args.out) as work:
+        command = [sys.executable, "-m", "benchmarks.loading_case", architecture, "--work", work]
+        command += ["--memory-gib", str(args.memory_gib), "--cases", *cases]
+        command += ["--keep", str(args.keep)] if args.keep else []
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=args.seconds, env=environment)
+        except subprocess.TimeoutExpired:
+            return {"name": architecture, "error": f"took more than {args.seconds:g} s"}
+    if done.returncode == 0:
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+    reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
+    return {"name": architecture, "error": f"exit status {done.returncode}: {reason}"}
+
+
+def measure(table: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure what is missing from a table, adding each result to its file."""
+    file = args.out / f"{table}.jsonl"
+    known = {} if args.again else measured(file)
+    for architecture in architectures(table):
+        short = architecture.partition(":")[2]
+        if architecture in known or not fnmatch.fnmatchcase(short, args.only):
+            continue
+        began = time.perf_counter()
+        result = {**run(architecture, TABLES[table], args), "seconds": time.perf_counter() - began}
+        with file.open("a") as stream:
+            stream.write(json.dumps(result) + "\n")
+        yield result
+
+
+def main() -> None:
+    """Measure, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of results, kept for resuming")
+    parser.add_argument("--table", action="append", choices=tuple(TABLES), help="repeatable; default: all")
+    parser.add_argument("--only", default="*", metavar="GLOB", help="architectures whose name matches")
+    parser.add_argument("--again", action="store_true", help="measure what was measured before")
+    parser.add_argument("--table-only", action="store_true", help="measure nothing, print the tables")
+    parser.add_argument("--keep", type=Path, help="folder for copies of the exports (large ones without weights)")
+    parser.add_argument("--seconds", type=float, default=1800.0, help="limit for one architecture")
+    parser.add_argument("--memory-gib", type=float, default=16.0, help="limit for one architecture")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for table in args.table or TABLES:
+        if not args.table_only:
+            for result in measure(table, args):
+                print(f"{result['name']}: {result['seconds']:.0f} s", file=sys.stderr, flush=True)
+    for table in args.table or TABLES:
+        print(markdown(table, TABLES[table], measured(args.out / f"{table}.jsonl"), architectures(table)))
+
+
+if __name__ == "__main__":
+    main()

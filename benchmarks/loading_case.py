@@ -1,0 +1,242 @@
+"""Measure how one architecture loads; run in a process of its own by ``benchmarks.loading``.
+
+    python -m benchmarks.loading_case torchvision:resnet18 --cases dynamo legacy-17 --work /tmp/here
+
+The last line it prints is JSON: `measure_architecture`'s result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from auditor.errors import AuditError
+from auditor.loading import load_network
+from benchmarks.loading_networks import build, image_size, images
+
+EXPORT_BATCH = 2
+OTHER_BATCH = 3
+"""images that a loaded network is compared on: another number than it was exported with"""
+
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to save a network, written as ``dynamo``, ``legacy-17``, ``dynamo-fixed``, ``legacy-17-float16``, ``pt``
+    or ``safetensors``."""
+
+    exporter: str
+    opset: int | None = None
+    fixed: bool = False
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """Raises ValueError for a word that is none of them."""
+        exporter, *words = text.split("-")
+        if exporter not in ("dynamo", "legacy", "pt", "safetensors"):
+            raise ValueError(f"expected dynamo, legacy, pt or safetensors, got {exporter!r}")
+        opset = next((int(word) for word in words if word.isdigit()), None)
+        dtype = next((_DTYPES[word] for word in words if word in _DTYPES), torch.float32)
+        return cls(exporter, opset, "fixed" in words, dtype)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What torch says: scores and input gradients for ``OTHER_BATCH`` images."""
+
+    pixels: Tensor
+    scores: Tensor
+    gradient: Tensor
+
+    @classmethod
+    def of(cls, network: nn.Module, pixels: Tensor) -> Expected:
+        """Runs the network forward and back."""
+        scores, gradient = scores_and_gradient(network, pixels)
+        return cls(pixels, scores, gradient)
+
+    @property
+    def spread(self) -> float:
+        """How far the images' scores lie apart, over the largest score: near 0 a comparison would show nothing."""
+        return float((self.scores - self.scores[:1]).abs().max() / self.scores.abs().max())
+
+
+def scores_and_gradient(network: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (N, K) and the gradient of a fixed random combination of them, of the shape of ``pixels``."""
+    x = pixels.clone().requires_grad_()
+    scores = network(x)
+    weights = torch.randn(scores.shape[1], generator=torch.Generator().manual_seed(7))
+    (gradient,) = torch.autograd.grad((scores * weights).sum(), x)
+    return scores.detach(), gradient
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """Largest absolute difference over the largest absolute value of ``theirs``."""
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Exporters print and warn a lot."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def save(network: nn.Module, case: Case, size: int, folder: Path) -> Path:
+    """Write the network as the case says and return the path. Raises whatever the exporter raises."""
+    if case.exporter == "pt":
+        path = folder / "model.pt"
+        torch.save(network.state_dict(), path)
+        return path
+    if case.exporter == "safetensors":
+        from safetensors.torch import save_file
+
+        path = folder / "model.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+        return path
+    path = folder / "model.onnx"
+    example = images(1 if case.fixed else EXPORT_BATCH, size).to(case.dtype)
+    options: dict[str, Any] = {} if case.opset is None else {"opset_version": case.opset}
+    if case.exporter == "dynamo":
+        dynamic = None if case.fixed else ({0: torch.export.Dim.DYNAMIC},)
+        options.update(dynamo=True, dynamic_shapes=dynamic, verbose=False)
+    else:
+        axes = None if case.fixed else {"input": {0: "batch"}, "scores": {0: "batch"}}
+        options.update(dynamo=False, dynamic_axes=axes, input_names=["input"], output_names=["scores"])
+    with quiet():
+        torch.onnx.export(network, (example,), path, **options)
+    return path
+
+
+def compare(path: Path, expected: Expected, arch: str | None = None) -> dict[str, Any]:
+    """Load a file and compare it with torch."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        loaded = load_network(path, arch=arch)
+    except AuditError as error:
+        return {"error": str(error)}
+    seconds, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    scores, gradient = scores_and_gradient(loaded.module, expected.pixels)
+    return {
+        "load_seconds": seconds,
+        "load_cpu": cpu,
+        "difference": relative(scores, expected.scores),
+        "gradient": relative(gradient, expected.gradient),
+        "gradient_nonzero": bool(gradient.abs().amax(dim=(1, 2, 3)).gt(0).all()),
+        "fixed_batch": loaded.fixed_batch,
+        "architecture": loaded.architecture,
+        "notes": list(loaded.notes),
+    }
+
+
+def graph_facts(path: Path) -> dict[str, Any]:
+    """Opset and number of operations of an export, and what ``audit inspect`` would find odd in it."""
+    model = onnx.load(path, load_external_data=False)
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return {"opset": opset, "nodes": len(model.graph.node)}
+
+
+def measure_case(network: nn.Module, architecture: str, text: str, expected: Expected, folder: Path) -> Path | str:
+    """Save one case; the path, or the exporter's refusal in a sentence."""
+    case, size = Case.parse(text), image_size(architecture)
+    folder.mkdir()
+    try:
+        return save(network, case, size, folder)
+    except Exception as error:  # exporters raise whatever they meet
+        return f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+
+
+def measure_architecture(architecture: str, cases: list[str], work: Path, keep: Path | None) -> dict[str, Any]:
+    """Build, save in every form, free the network, then load and compare each file and delete it."""
+    size = image_size(architecture)
+    network = build(architecture)
+    network.requires_grad_(False)
+    result: dict[str, Any] = {
+        "name": architecture,
+        "size": size,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "cases": {},
+    }
+    files: dict[str, tuple[Path | str, float, Expected]] = {}
+    for dtype in dict.fromkeys(Case.parse(text).dtype for text in cases):
+        rounded = network.to(dtype).float()  # parameters of that precision, computed in float32
+        expected = Expected.of(rounded, images(OTHER_BATCH, size))
+        result.setdefault("spread", expected.spread)
+        network.to(dtype)
+        for text in cases:
+            if Case.parse(text).dtype == dtype:
+                began = time.perf_counter()
+                saved = measure_case(network, architecture, text, expected, work / text)
+                files[text] = (saved, time.perf_counter() - began, expected)
+        network.float()
+    del network
+    for text in cases:
+        saved, seconds, expected = files[text]
+        if isinstance(saved, str):
+            result["cases"][text] = {"exporter_error": saved}
+            continue
+        facts = {"save_seconds": seconds, "bytes": sum(f.stat().st_size for f in saved.parent.iterdir())}
+        if saved.suffix == ".onnx":
+            facts.update(graph_facts(saved))
+        arch = architecture if architecture.startswith("timm:") and saved.suffix != ".onnx" else None
+        result["cases"][text] = {**facts, **compare(saved, expected, arch)}
+        if keep is not None and saved.suffix == ".onnx":
+            keep_copy(saved, keep / f"{architecture.partition(':')[2]}.{text}.onnx")
+        for file in saved.parent.iterdir():
+            file.unlink()
+    result["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return result
+
+
+def keep_copy(path: Path, target: Path, whole_bytes: int = 60 << 20, most: int = 1024) -> None:
+    """Keep a small export whole, of a larger one the graph with constants of at most ``most`` bytes."""
+    size = sum(file.stat().st_size for file in path.parent.iterdir())
+    model = onnx.load(path, load_external_data=size <= whole_bytes)
+    if size > whole_bytes:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) > most:
+                tensor.ClearField("raw_data")
+    onnx.save(model, target)
+
+
+def main() -> None:
+    """Print the measurements of one architecture as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("architecture")
+    parser.add_argument("--cases", nargs="+", required=True)
+    parser.add_argument("--work", type=Path, required=True, help="exists; exports are written and deleted here")
+    parser.add_argument("--memory-gib", type=float, default=16.0)
+    parser.add_argument("--keep", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    most = int(args.memory_gib * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    with tempfile.TemporaryDirectory(dir=args.work) as folder:
+        result = measure_architecture(args.architecture, args.cases, Path(folder), args.keep)
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
