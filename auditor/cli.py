@@ -157,18 +157,33 @@ def inspect_command(
     layout: flags.Layout = None,
     input_size: flags.InputSize = None,
     device: flags.Device = None,
+    black_box: flags.BlackBox = None,
+    allow_torchscript: flags.AllowTorchscript = None,
+    unsafe_pickle: flags.UnsafePickle = None,
+    assignments: flags.Assignments = None,
+    config: flags.Config = None,
+    load: Annotated[
+        bool, typer.Option("--load", help="also load it, and say whether a scan can measure it", show_default=False)
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON", show_default=False)] = False,
 ) -> int:
-    """Load a model without scanning it: print what its file says and whether it can be measured."""
+    """Say what a model file holds and what is odd about it, evaluating nothing; exit code 1 for a danger."""
     given = _tables(locals())
-    from rich.console import Console
+    from auditor import options, worker
 
-    from auditor import options
-    from auditor.inspecting import inspect_model
+    request, _ = options.assemble(model, given, config=config, assignments=assignments)
+    found = worker.inspect_file(request, load=load)
+    if as_json:
+        typer.echo(worker.as_json(found))
+    else:
+        from rich.console import Console
 
-    request, _ = options.assemble(model, given)
-    page, measurable = inspect_model(request)
-    Console().print(page)
-    return BELOW_GATE if measurable else FAILED
+        from auditor.inspection.page import page
+
+        Console().print(page(found.examination, found.trial, found.error))
+    if found.error is not None or (found.trial is not None and found.trial.blockers):
+        return FAILED
+    return AT_GATE if found.examination.dangers else BELOW_GATE
 
 
 @app.command("detectors")

@@ -197,6 +197,16 @@ class FileFinding:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What came of loading a model without scanning it (`auditor.trial`)."""
+
+    facts: dict[str, str]
+    warnings: tuple[str, ...]
+    blockers: tuple[str, ...]
+    """why no scan could measure it; empty = one can"""
+
+
+@dataclass(frozen=True)
 class FileFacts:
     """What identifies an input file."""
 

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, BinaryIO
 
 from auditor.errors import AuditError, ModelFileError
@@ -18,6 +19,8 @@ from auditor.worker import protocol
 from auditor.worker.confinement import Seal, confine, memory_of
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "Cannot allocate memory")
+
+PRELOADED = ("torchvision", "onnxruntime", "safetensors", "auditor.loading.onnx_network", "auditor.loading.pytorch")
 
 PROGRESS_EVERY = 0.1
 """seconds between two messages about the same work"""
@@ -40,6 +43,9 @@ class Channel:
             os._exit(1)
 
 
+Task = Callable[[ScanRequest, Channel, bool], None]
+
+
 def main() -> None:
     """One task, from standard input to the last message."""
     order = json.loads(sys.stdin.buffer.readline())
@@ -48,7 +54,7 @@ def main() -> None:
     request = protocol.decode_request(order["request"])
     try:
         confined = confine(request.worker)
-        tasks = {"scan": _scan, "inspect": _inspect}
+        tasks: dict[str, Task] = {"scan": _scan, "inspect": _inspect, "load": partial(_inspect, load=True)}
         tasks[order["task"]](request, channel, confined)
     except KeyboardInterrupt:
         channel.send("interrupted")
@@ -113,7 +119,7 @@ def _scan(request: ScanRequest, channel: Channel, confined: bool) -> None:
 def _sealed(request: ScanRequest) -> Seal:
     """Closed, unless the caller's own code is about to be imported or the caller's own file to be executed."""
     # what loading needs is imported before the seal closes: imports run programs and write files
-    for name in ("torchvision", "onnxruntime", "safetensors", "auditor.loading.onnx_network", "auditor.loading.pytorch"):
+    for name in PRELOADED:
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name)
     seal = Seal()
@@ -126,7 +132,18 @@ def _sealed(request: ScanRequest) -> Seal:
     return seal
 
 
-def _inspect(request: ScanRequest, channel: Channel, confined: bool) -> None:
-    from auditor.inspecting import inspect
+def _inspect(request: ScanRequest, channel: Channel, confined: bool, *, load: bool = False) -> None:
+    """The examination first: a load that dies afterwards must not take it along."""
+    from auditor.inspection import examine
+    from auditor.record_json import encode_record
 
-    channel.send("done", **inspect(request))
+    channel.send("checkpoint", examination=encode_record(examine(request.model, request.limits)))
+    trial = None
+    if load:
+        from auditor.trial import try_model
+
+        seal = _sealed(request)
+        trial = encode_record(try_model(request))
+        seal.closed = False
+        seal.check()
+    channel.send("done", trial=trial)

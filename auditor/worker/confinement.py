@@ -23,17 +23,23 @@ except ImportError:  # Windows
 GIB = 1 << 30
 
 KEPT_VARIABLES = frozenset(
-    "PATH HOME USERPROFILE SYSTEMROOT SYSTEMDRIVE WINDIR COMSPEC TMPDIR TEMP TMP LANG LANGUAGE TZ PYTHONPATH "
-    "PYTHONUSERBASE PYTHONHASHSEED PYTHONUTF8 VIRTUAL_ENV LD_LIBRARY_PATH DYLD_LIBRARY_PATH COLUMNS".split()
+    {
+        "PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "TMPDIR", "TEMP",
+        "TMP", "LANG", "LANGUAGE", "TZ", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONHASHSEED", "PYTHONUTF8",
+        "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "COLUMNS",
+    }
 )
 """variables that a worker is given; with these prefixes, too"""
 KEPT_PREFIXES = ("LC_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "CUDA_", "NVIDIA_", "PYTORCH_", "TORCH_", "ATEN_")
 
 REFUSED = frozenset(
-    "subprocess.Popen os.system os.exec os.posix_spawn os.spawn os.startfile os.fork os.forkpty pty.spawn "
-    "socket.connect socket.bind socket.sendto socket.sendmsg socket.getaddrinfo socket.gethostbyname "
-    "os.remove os.rename os.rmdir os.mkdir os.link os.symlink os.truncate os.chmod os.chown os.putenv "
-    "os.kill shutil.rmtree shutil.copyfile shutil.move webbrowser.open".split()
+    {
+        "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", "os.fork",
+        "os.forkpty", "pty.spawn", "socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg",
+        "socket.getaddrinfo", "socket.gethostbyname", "os.remove", "os.rename", "os.rmdir", "os.mkdir",
+        "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.putenv", "os.kill", "shutil.rmtree",
+        "shutil.copyfile", "shutil.move", "webbrowser.open",
+    }
 )
 """audit events (PEP 578) that opening a model never needs"""
 

@@ -34,7 +34,9 @@ class WorkerProcess:
             env=environment(os.environ),
             start_new_session=True,
         )
-        assert self._process.stdin and self._process.stdout and self._process.stderr
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self._messages: queue.Queue[Message | ProtocolError | None] = queue.Queue(maxsize=1000)
         self._last_words = bytearray()
         self._threads = [

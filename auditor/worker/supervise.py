@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from auditor import __version__, archive
+from auditor import __version__, archive, record_json
 from auditor.errors import AuditError, ConfigError
-from auditor.findings import Audit, FileFacts, ImageFacts, Provenance, Verdict
+from auditor.findings import Audit, FileFacts, ImageFacts, Provenance, Trial, Verdict
+from auditor.inspection.examination import Examination
 from auditor.loading.file_format import check_is_file, sha256_of
 from auditor.request import ScanRequest
 from auditor.settings import parse_duration
@@ -25,6 +27,10 @@ TICK = 0.2
 
 GRACE = 60.0
 """seconds that an interrupted worker, or one beyond its budget, has to send what it has"""
+
+
+class _NothingFinished(Exception):
+    """The worker was interrupted before there was anything to keep."""
 
 
 class WorkerDied(Exception):
@@ -68,7 +74,7 @@ class _Watch:
         if message.kind == "error":
             raise protocol.error_of(message.body)
         if message.kind == "interrupted":
-            raise KeyboardInterrupt
+            raise _NothingFinished
         if message.kind == "checkpoint":
             self.checkpoint = message.body
         elif self.progress is not None:
@@ -118,23 +124,57 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> Audit:
         return _audit(watch.result())
     except WorkerDied as died:
         return _unfinished(request, watch, started, str(died))
+    except _NothingFinished:
+        raise KeyboardInterrupt from None
     finally:
         worker.close()
 
 
-def inspect_file(request: ScanRequest) -> Mapping[str, Any]:
-    """What `auditor.inspecting.inspect` says of the model file, from a confined process of its own."""
-    worker = WorkerProcess("inspect", protocol.encode_request(request))
-    watch = _Watch(worker, load_by=time.monotonic() + request.worker.loading_seconds, end_by=None, progress=None)
+@dataclass(frozen=True)
+class Inspected:
+    """What is known of a file without scanning it."""
+
+    examination: Examination
+    trial: Trial | None = None
+    """None unless loading was asked for and worked"""
+    error: AuditError | None = None
+    """why loading did not work"""
+
+
+def inspect_file(request: ScanRequest, *, load: bool = False) -> Inspected:
+    """Examine the model file in a confined process of its own; with ``load``, open it too.
+
+    Raises `AuditError` for what cannot even be examined. An error while loading is part of the result.
+    """
+    check_is_file(request.model, request.limits)
+    worker = WorkerProcess("load" if load else "inspect", protocol.encode_request(request))
+    end_by = time.monotonic() + request.worker.loading_seconds
+    watch = _Watch(worker, load_by=end_by, end_by=end_by, progress=None)
+    trial, error = None, None
     try:
-        return watch.result()
+        encoded = watch.result().get("trial")
+        trial = record_json.decode_record(Trial, encoded, "trial") if encoded is not None else None
     except WorkerDied as died:
-        raise AuditError(
-            f"expected to examine '{request.model.name}' in a process of its own, got none that survived: {died}; "
-            "do not trust the file"
-        ) from None
+        error = AuditError(f"expected to read '{request.model.name}' in a process of its own, got no end of it: {died}")
+    except AuditError as refused:
+        error = refused
     finally:
         worker.close()
+    if watch.checkpoint is None:
+        assert error is not None
+        raise error
+    found = record_json.decode_record(Examination, watch.checkpoint.get("examination"), "examination")
+    return Inspected(found, trial, error)
+
+
+def as_json(found: Inspected) -> str:
+    """What `inspect_file` found, as indented JSON."""
+    data = {
+        "examination": record_json.encode_record(found.examination),
+        "trial": None if found.trial is None else record_json.encode_record(found.trial),
+        "error": None if found.error is None else str(found.error),
+    }
+    return json.dumps(data, indent=1, allow_nan=False)
 
 
 def _audit(body: Mapping[str, Any]) -> Audit:
