@@ -25,11 +25,14 @@ def load_network(
     as_black_box: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> LoadedNetwork:
-    """Load an image classifier from an ONNX file, a PyTorch state dict or a safetensors file.
+    """Load an image classifier from an ONNX file, a PyTorch state dict or program, or a safetensors file.
 
     The kind of file is told by its content. ``arch`` names the architecture of a state dict, as
-    ``torchvision:resnet18`` or ``package.module:factory``; without it the architecture is recognised among
-    torchvision's, or else, when the weights fit the ONNX graph of ``template``, that graph is used.
+    ``torchvision:resnet18``, ``timm:resnet18`` or ``package.module:factory``; without it the architecture is
+    recognised among torchvision's, or else, when the weights fit the ONNX graph of ``template``, that graph is used.
+
+    ``allow_torchscript`` loads TorchScript whose every operation is a pure one on tensors; without it TorchScript is
+    refused. ``unsafe_pickle`` **runs** a pickled module, whatever is in it, and says so in ``executed`` and ``notes``.
 
     Raises ModelFileError or one of its subclasses, each saying what was expected, what was got and what to
     do.
@@ -40,6 +43,20 @@ def load_network(
         from auditor.loading.onnx_network import load_onnx
 
         return load_onnx(path, limits, as_black_box=as_black_box)
+    if kind == "exported_program":
+        from auditor.loading.exported_program import load_exported_program
+
+        return load_exported_program(path, limits)
+    if kind == "torchscript":
+        from auditor.loading.torchscript import load_torchscript
+
+        return load_torchscript(path, limits, allowed=allow_torchscript)
+    if kind == "pytorch" and unsafe_pickle:
+        from auditor.loading.pickled_module import load_pickled_module
+
+        module = load_pickled_module(path)
+        if module is not None:
+            return module
     from auditor.loading.pytorch import load_state_dict
 
     return load_state_dict(path, kind, arch=arch, template=template, limits=limits)

@@ -9,17 +9,12 @@ from typing import Literal
 
 from auditor.errors import ModelFileError
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
+from auditor.loading.other_kinds import kind_of_file, kind_of_folder
 from auditor.loading.quoting import quoted
 
-Kind = Literal["onnx", "pytorch", "safetensors"]
+Kind = Literal["onnx", "pytorch", "safetensors", "torchscript", "exported_program"]
 
-_SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "a Keras/HDF5 file", "convert it with tf2onnx and audit the .onnx file"),
-    (4, b"TFL3", "a TensorFlow Lite file", "convert it with tf2onnx --tflite and audit the .onnx file"),
-    (0, b"\x93NUMPY", "a NumPy array", "export the network to ONNX, or save its state dict"),
-    (0, b"\x1f\x8b", "a gzip archive", "unpack it and audit the model file inside"),
-    (0, b"GGUF", "a GGUF file", "export the image classifier to ONNX"),
-)
+_HEAD_BYTES = 1 << 16
 
 
 def sha256_of(path: Path) -> str:
@@ -33,6 +28,9 @@ def check_is_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
     name = quoted(path.name)
     if not path.exists():
         raise ModelFileError(f"expected a model file, got no file {name}; check the path")
+    other = kind_of_folder(path) if path.is_dir() else None
+    if other is not None:
+        raise _of_another_kind(*other)
     if not path.is_file():
         raise ModelFileError(f"expected a model file, got {name}, which is not a regular file; name the file itself")
     size = path.stat().st_size
@@ -51,10 +49,10 @@ def detect(path: Path) -> Kind:
     Raises ModelFileError for kinds that are not audited, with a sentence on how to convert them.
     """
     with path.open("rb") as stream:
-        head = stream.read(512)
-    for offset, magic, kind, remedy in _SIGNATURES:
-        if head[offset : offset + len(magic)] == magic:
-            raise ModelFileError(f"expected an ONNX, PyTorch or safetensors file, got {kind}; {remedy}")
+        head = stream.read(_HEAD_BYTES)
+    other = kind_of_file(head)
+    if other is not None:
+        raise _of_another_kind(*other)
     if _is_safetensors(head, path.stat().st_size):
         return "safetensors"
     if head[:4] == b"PK\x03\x04" or zipfile.is_zipfile(path):
@@ -88,22 +86,22 @@ def _zip_kind(path: Path) -> Kind:
         raise ModelFileError(
             "expected a complete PyTorch archive, got a damaged zip file; save or download the model again"
         ) from error
-    tails = {name.split("/", 1)[-1] for name in names}
-    if "data.pkl" in tails or "constants.pkl" in tails or "archive_format" in tails:
-        return "pytorch"
-    if any(tail.startswith(("models/", "data/weights/")) for tail in tails):
+    tails = {name.rpartition("/")[2] for name in names}
+    # wherever they lie: TorchScript that was packed again under another folder is still a program
+    if tails & {"constants.pkl", "bytecode.pkl"} or any("code/" in name and name.endswith(".py") for name in names):
+        return "torchscript"
+    if "archive_format" in tails or tails & {"serialized_exported_program.json", "model_weights_config.json"}:
+        return "exported_program"
+    if "data.pkl" in tails:
         return "pytorch"
     if any(name.endswith(("config.json", "model.weights.h5")) for name in names):
-        raise ModelFileError(
-            "expected an ONNX, PyTorch or safetensors file, got a Keras archive; "
-            "convert it with tf2onnx and audit the .onnx file"
-        )
+        raise _of_another_kind("a Keras archive", "convert it with tf2onnx and audit the .onnx file")
     if any(name.endswith(".npy") for name in names):
-        raise ModelFileError(
-            "expected an ONNX, PyTorch or safetensors file, got a NumPy archive; "
-            "export the network to ONNX, or save its state dict"
-        )
-    raise ModelFileError(
-        "expected an ONNX, PyTorch or safetensors file, got a zip archive of another kind; "
-        "unpack it and audit the model file inside"
-    )
+        raise _of_another_kind("a NumPy archive", "export the network to ONNX, or save its state dict")
+    if any(name.endswith("Manifest.json") for name in names):
+        raise _of_another_kind("a CoreML package", "convert the network that it was made from to ONNX, and audit that")
+    raise _of_another_kind("a zip archive of another kind", "unpack it and audit the model file inside")
+
+
+def _of_another_kind(kind: str, remedy: str) -> ModelFileError:
+    return ModelFileError(f"expected an ONNX, PyTorch or safetensors file, got {kind}; {remedy}")

@@ -83,6 +83,11 @@ class Limits:
     ] = 100 * _MIB
     """The JSON header of a safetensors file (the format's own limit), or one text member of an archive."""
 
+    program_bytes: Annotated[
+        int, Setting("bytes of the source or graph of a TorchScript or exported program", low=1024, high=1 << 32)
+    ] = 32 * _MIB
+    """The source text and pickles of a TorchScript program, or the JSON graph of an exported one."""
+
     name_characters: Annotated[int, Setting("characters of a name in a model file", low=16, high=10**6)] = 4096
     """Length of a name of a value, node, operation, domain or tensor."""
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from auditor.errors import ArchitectureError
 from auditor.loading.architectures import head_size, named, recognise
+from auditor.loading.checkpoints import Candidate, preferred
 from auditor.loading.file_format import Kind, sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import LoadedNetwork
+from auditor.loading.outputs import FirstOutput
 from auditor.loading.quoting import listed, quoted
-from auditor.loading.weights_file import read_weights
+from auditor.loading.weights_file import plain_weights, read_weights
+
+_NAMED_TRIES = 6
+"""candidates that a named architecture is tried with; building some takes seconds"""
 
 
 def load_state_dict(
@@ -27,33 +34,77 @@ def load_state_dict(
 
     Raises UnsafeFileError, ModelFileError, ArchitectureError or ConfigError, each with a remedy.
     """
-    state = read_weights(path, kind, limits)
-    found = named(arch, state) if arch is not None else recognise(state)
-    if found is None:
-        return _from_template(path, kind, state, template, limits)
-    architecture, module = found
-    module = FirstOutput(module) if _has_auxiliary_heads(module) else module
+    candidates = read_weights(path, kind, limits)
+    fitted = _named(arch, candidates, limits) if arch is not None else _recognised(candidates, limits)
+    if fitted is None:
+        return _from_template(path, kind, candidates, template, limits)
+    module = FirstOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
     return LoadedNetwork(
         module=module.eval().requires_grad_(False).float(),
         input_shape=None,
         layout="nchw",
-        num_classes=head_size(state) if arch is None else None,
+        num_classes=head_size(fitted.candidate.state) if arch is None else None,
         fixed_batch=None,
         labels=None,
         format="safetensors" if kind == "safetensors" else "state_dict",
-        architecture=architecture,
+        architecture=fitted.architecture,
         sha256=sha256_of(path),
         file_name=path.name,
+        notes=fitted.notes,
     )
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A network that holds the weights of a candidate."""
+
+    candidate: Candidate
+    architecture: str
+    module: nn.Module
+    notes: tuple[str, ...]
+
+
+def _recognised(candidates: list[Candidate], limits: Limits) -> _Fitted | None:
+    for candidate in candidates:
+        found = recognise(plain_weights(candidate.state, limits))
+        if found is not None:
+            return _settled(candidate, candidates, found, limits)
+    return None
+
+
+def _named(arch: str, candidates: list[Candidate], limits: Limits) -> _Fitted:
+    """The first candidate that the named architecture takes; the likeliest one's misfit when none is taken."""
+    misfit: ArchitectureError | None = None
+    for candidate in candidates[:_NAMED_TRIES]:
+        try:
+            found = named(arch, plain_weights(candidate.state, limits))
+        except ArchitectureError as error:
+            misfit = misfit or error
+            continue
+        return _settled(candidate, candidates, found, limits)
+    raise misfit or ArchitectureError(f"expected weights, got none for {quoted(arch)}; save the state dict again")
+
+
+def _settled(
+    candidate: Candidate, candidates: list[Candidate], found: tuple[str, nn.Module], limits: Limits
+) -> _Fitted:
+    """The average of the same weights instead, where the file has one."""
+    taken, notes = preferred(candidate, candidates)
+    architecture, module = found
+    if taken is not candidate:
+        state = module.state_dict()
+        state.update(plain_weights(taken.state, limits))
+        module.load_state_dict(state, strict=True)
+    return _Fitted(taken, architecture, module, notes)
+
+
 def _from_template(
-    path: Path, kind: Kind, state: dict[str, Tensor], template: LoadedNetwork | None, limits: Limits
+    path: Path, kind: Kind, candidates: list[Candidate], template: LoadedNetwork | None, limits: Limits
 ) -> LoadedNetwork:
     from auditor.loading.onnx_network import network_from_model
-    from auditor.loading.template import with_weights
 
-    model = None if template is None else with_weights(template, state)
+    model, notes = _with_template(candidates, template, limits) if template is not None else (None, ())
+    state = candidates[0].state
     if model is None:
         shown = listed([f"{quoted(name, 40)} {tuple(tensor.shape)}" for name, tensor in state.items()], limit=3)
         beside = "" if template is None else ", nor of the model it is compared with"
@@ -74,22 +125,23 @@ def _from_template(
         architecture="as the ONNX graph of the suspect",
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=network.notes,
+        notes=(*notes, *network.notes),
         onnx_model=model,
     )
 
 
+def _with_template(
+    candidates: list[Candidate], template: LoadedNetwork, limits: Limits
+) -> tuple[Any, tuple[str, ...]]:
+    """The template's graph with the first candidate that fits it, and notes; (None, ()) when none does."""
+    from auditor.loading.template import with_weights
+
+    for candidate in candidates:
+        if with_weights(template, plain_weights(candidate.state, limits)) is not None:
+            taken, notes = preferred(candidate, candidates)
+            return with_weights(template, plain_weights(taken.state, limits)), notes
+    return None, ()
+
+
 def _has_auxiliary_heads(module: nn.Module) -> bool:
     return bool(getattr(module, "aux_logits", False))
-
-
-class FirstOutput(nn.Module):
-    """A network with auxiliary heads, which answers with its scores alone."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores = self.network(x)
-        return scores if isinstance(scores, Tensor) else scores[0]

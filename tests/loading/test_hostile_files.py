@@ -74,12 +74,6 @@ def test_torchscript_is_recognised_by_content(tmp_path: Path) -> None:
     _refused(path, UnsafeFileError, "TorchScript", "program")
 
 
-def test_exported_program_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "model.pt2"
-    torch.export.save(torch.export.export(small_cnn(), (images(1, 1, 12, 12),)), path)
-    _refused(path, UnsafeFileError, "torch.export")
-
-
 def test_zip_bomb_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
