@@ -107,53 +107,50 @@ def _layout(shape: tuple[int | None, ...]) -> Layout:
 def check_operators(model: onnx.ModelProto) -> None:
     """Raise UnsupportedOperatorsError naming every operation that nothing converts, with version and
     count."""
-    from onnx2torch.node_converters.registry import get_converter
+    from auditor.loading.onnx_converters import CONVERTERS, find_converter, load_plugins
 
-    from auditor.loading.onnx_converters import registered
-
+    load_plugins()
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     missing: Counter[str] = Counter()
-    with registered():
-        for node in model.graph.node:
-            version = opsets.get(node.domain, 0)
-            try:
-                get_converter(operation_type=node.op_type, version=version, domain=node.domain)
-            except NotImplementedError:
-                missing[_operation(node, version)] += 1
+    for node in model.graph.node:
+        version = opsets.get(node.domain, 0)
+        if find_converter(node.op_type, version, node.domain) is None:
+            missing[_operation(node, version)] += 1
     if missing:
         names = [f"{name} ({count}×)" for name, count in sorted(missing.items())]
         raise UnsupportedOperatorsError(
             f"expected operations of an image classifier, got {listed(names, limit=20)}, which nothing "
-            "converts; "
-            "export the model with torch.onnx.export from plain torch layers, or audit its state dict"
+            "converts; export the model with torch.onnx.export from plain torch layers, audit its state dict, or "
+            f"install a package that registers converters under the entry point group '{CONVERTERS}' "
+            "(docs/loading.md, Adding a converter)"
         )
 
 
 def _operation(node: onnx.NodeProto, opset: int) -> str:
+    from auditor.loading.onnx_converters import since_version
+
     name = quoted(node.op_type)[1:-1]
     if node.domain:
         return f"{quoted(node.domain)[1:-1]}::{name} of opset {opset}"
-    try:
-        since = onnx.defs.get_schema(node.op_type, max_inclusive_version=opset, domain="").since_version
-    except onnx.defs.SchemaError:
-        return f"{name} of opset {opset}"
-    return f"{name}-{since}"
+    since = since_version(node.op_type, opset)
+    return f"{name}-{since}" if since else f"{name} of opset {opset}"
 
 
 def convert(model: onnx.ModelProto) -> fx.GraphModule:
-    """Convert with onnx2torch and this package's converters, to eval mode with frozen parameters.
+    """Convert with this package's converters, plugins' and onnx2torch's, to eval mode with frozen parameters.
 
-    Raises ModelFileError for a graph whose operations are used in a way that nothing converts.
+    Raises UnsupportedOperatorsError for operations that nothing converts, and ModelFileError for a graph whose
+    operations are used in a way that nothing converts.
     """
-    from onnx2torch import convert as onnx2torch_convert
-
-    from auditor.loading.onnx_converters import registered
+    from auditor.loading.onnx_converters import build
 
     check_operators(model)
     try:
-        with registered(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = onnx2torch_convert(model)
+            module = build(model)
+    except ModelFileError:
+        raise
     except Exception as error:  # converters raise whatever a malformed attribute makes them raise
         raise ModelFileError(
             "expected an ONNX graph that converts to torch, got "

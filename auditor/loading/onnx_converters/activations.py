@@ -1,4 +1,4 @@
-"""Gelu, Mish, Swish, Clip, PRelu, ThresholdedRelu."""
+"""Gelu, Mish, Swish, SwiGLU, Celu, Clip, PRelu, ThresholdedRelu."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ class Swish(nn.Module):
         return F.silu(x) if self.alpha == 1 else x * torch.sigmoid(self.alpha * x)
 
 
+class SwiGlu(Swish):
+    """swish(gate) · value."""
+
+    def forward(self, gate: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(gate) * value
+
+
 class PRelu(nn.Module):
     """x where x ≥ 0, else slope · x; the slope broadcasts to x from the right."""
 
@@ -56,6 +63,16 @@ def mish(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
 @converter("Swish", 24)
 def swish(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     return result(node, Swish(node.attributes.get("alpha", 1.0)))
+
+
+@converter("SwiGLU", 28)
+def swiglu(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return result(node, SwiGlu(node.attributes.get("alpha", 1.0)))
+
+
+@converter("Celu", 12, 28)
+def celu(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return result(node, nn.CELU(node.attributes.get("alpha", 1.0)))
 
 
 @converter("ThresholdedRelu", 10, 22)

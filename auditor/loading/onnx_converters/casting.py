@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import torch
-from onnx import TensorProto
 from onnx2torch.onnx_graph import OnnxGraph
 from onnx2torch.onnx_node import OnnxNode
 from onnx2torch.utils.common import OperationConverterResult
 from torch import Tensor, nn
 
+from auditor.loading.onnx_converters.elements import TORCH_TYPE, type_name
 from auditor.loading.onnx_converters.registration import converter, result
-
-TORCH_TYPE: dict[int, torch.dtype] = {
-    TensorProto.FLOAT: torch.float32,
-    TensorProto.FLOAT16: torch.float32,
-    TensorProto.BFLOAT16: torch.float32,
-    TensorProto.DOUBLE: torch.float32,
-    TensorProto.UINT8: torch.uint8,
-    TensorProto.INT8: torch.int8,
-    TensorProto.INT16: torch.int16,
-    TensorProto.INT32: torch.int32,
-    TensorProto.INT64: torch.int64,
-    TensorProto.BOOL: torch.bool,
-}
 
 
 class Cast(nn.Module):
@@ -43,11 +30,11 @@ class CastLike(nn.Module):
         return x.to(like.dtype)
 
 
-@converter("Cast", 6, 9, 13, 19, 21, 23, 24, 25)
+@converter("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28)
 def cast(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     wanted = node.attributes["to"]
     if wanted not in TORCH_TYPE:
-        raise NotImplementedError(f"Cast to element type {int(wanted)}")
+        raise NotImplementedError(f"Cast to element type {type_name(wanted)}")
     return result(node, Cast(TORCH_TYPE[wanted]))
 
 

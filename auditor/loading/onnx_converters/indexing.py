@@ -1,4 +1,4 @@
-"""Gather, ScatterND, Slice, Split, Trilu."""
+"""Gather, Slice, Split, Trilu."""
 
 from __future__ import annotations
 
@@ -97,25 +97,6 @@ class Trilu(StaticArguments):
     def forward(self, x: Tensor, k: Ints | int = 0) -> Tensor:
         diagonal = k if isinstance(k, int) else integers(k)[0]
         return x.triu(diagonal) if self.upper else x.tril(diagonal)
-
-
-class ScatterND(nn.Module):
-    """A copy of the data with slices replaced, or added to, at the positions in ``indices``."""
-
-    def __init__(self, add: bool) -> None:
-        super().__init__()
-        self.add = add
-
-    def forward(self, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-        return x.index_put(indices.long().unbind(-1), updates, accumulate=self.add)
-
-
-@converter("ScatterND", 11, 13, 16, 18)
-def scatter_nd(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
-    reduction = node.attributes.get("reduction", "none")
-    if reduction not in ("none", "add"):
-        raise NotImplementedError("ScatterND with a reduction other than none and add")
-    return result(node, ScatterND(reduction == "add"))
 
 
 @converter("Gather", 1, 11, 13)

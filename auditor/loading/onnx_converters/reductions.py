@@ -22,14 +22,25 @@ def _product(x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
     return x
 
 
+def _extremum(x: Tensor, axes: list[int], keepdims: bool, largest: bool) -> Tensor:
+    if all(x.shape[axis] for axis in axes):
+        return x.amax(axes, keepdim=keepdims) if largest else x.amin(axes, keepdim=keepdims)
+    none = torch.tensor(float("-inf") if largest else float("inf"))  # of no values
+    if not x.is_floating_point():
+        limits = (0, 1) if x.dtype == torch.bool else (torch.iinfo(x.dtype).min, torch.iinfo(x.dtype).max)
+        none = torch.tensor(limits[0] if largest else limits[1])
+    kept = x.any(axes, keepdim=keepdims) if x.dtype == torch.bool else x.sum(axes, keepdim=keepdims)
+    return torch.full_like(kept, none.item(), dtype=x.dtype)
+
+
 REDUCTIONS: dict[str, Reduction] = {
     "ReduceL1": lambda x, axes, keep: x.abs().sum(axes, keepdim=keep),
     "ReduceL2": lambda x, axes, keep: torch.linalg.vector_norm(x, dim=axes, keepdim=keep),
     "ReduceLogSum": lambda x, axes, keep: x.sum(axes, keepdim=keep).log(),
     "ReduceLogSumExp": lambda x, axes, keep: x.logsumexp(axes, keepdim=keep),
-    "ReduceMax": lambda x, axes, keep: x.amax(axes, keepdim=keep),
+    "ReduceMax": lambda x, axes, keep: _extremum(x, axes, keep, largest=True),
     "ReduceMean": lambda x, axes, keep: x.mean(axes, keepdim=keep),
-    "ReduceMin": lambda x, axes, keep: x.amin(axes, keepdim=keep),
+    "ReduceMin": lambda x, axes, keep: _extremum(x, axes, keep, largest=False),
     "ReduceProd": _product,
     "ReduceSum": lambda x, axes, keep: x.sum(axes, keepdim=keep),
     "ReduceSumSquare": lambda x, axes, keep: x.square().sum(axes, keepdim=keep),

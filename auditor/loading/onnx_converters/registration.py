@@ -1,29 +1,39 @@
-"""Registering converters with onnx2torch: what it lacks, and where its own are slower or less exact.
+"""Finding the converter of an operation: this package's or an installed plugin's.
 
 A converter is a function from an ONNX node and its graph to a torch module and the names of the values it
-reads.
-``@converter("Reshape", 5, 13, ...)`` names an operation and the schema versions it is right for. They are
-put into onnx2torch's registry while a model is converted and taken out again, so that other users of
-onnx2torch in the same process see no change.
+reads. ``@converter("Reshape", 5, 13, ...)`` names an operation and the schema versions it is right for.
+onnx2torch's own converters are used where ``aliases`` lists them, and its registry is never changed.
+
+A plugin is an installed package with an entry point in the group ``auditor.onnx_converters``, which names a
+module, or a function without arguments, that declares converters when it is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
+import onnx
 import torch
-from onnx2torch.node_converters import registry as onnx2torch_registry
 from onnx2torch.onnx_graph import OnnxGraph
 from onnx2torch.onnx_node import OnnxNode
 from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
 from torch import nn
 
+from auditor import registry
+from auditor.loading.onnx_converters.elements import to_torch
+
 Converter = Callable[[OnnxNode, OnnxGraph], OperationConverterResult]
 
+CONVERTERS = "auditor.onnx_converters"
+"""The entry-point group of converters from outside."""
+
 OURS: dict[tuple[str, int], Converter] = {}
-"""Converters of this package, by operation and schema version."""
+"""Converters for operations of ONNX's own domain, by operation and schema version."""
+
+FOREIGN: dict[tuple[str, str], Converter] = {}
+"""Converters for operations of other domains, by domain and operation, whatever the version."""
+
+_loaded_plugins: set[str] = set()
 
 
 class StaticArguments(nn.Module):
@@ -40,11 +50,16 @@ class StaticArguments(nn.Module):
     """A static argument with more entries stays a tensor."""
 
 
-def converter(operation: str, *versions: int) -> Callable[[Converter], Converter]:
-    """Declare a converter for an operation at the given schema versions."""
+def converter(operation: str, *versions: int, domain: str = "") -> Callable[[Converter], Converter]:
+    """Declare a converter for an operation at the given schema versions, or of another ``domain``.
+
+    Raises ValueError for a version that has a converter already.
+    """
 
     def declare(function: Converter) -> Converter:
-        for version in versions:
+        if domain:
+            FOREIGN[domain, operation] = function
+        for version in versions if not domain else ():
             if (operation, version) in OURS:
                 raise ValueError(f"{operation} version {version} has two converters")
             OURS[operation, version] = function
@@ -53,19 +68,29 @@ def converter(operation: str, *versions: int) -> Callable[[Converter], Converter
     return declare
 
 
-@contextmanager
-def registered() -> Iterator[None]:
-    """Hold this package's converters in onnx2torch's registry; the registry is as before afterwards."""
-    table: dict[Any, Any] = onnx2torch_registry._CONVERTER_REGISTRY
-    before = dict(table)
+def load_plugins() -> None:
+    """Load the entry points of the group, once. Raises ConfigError for a plugin that does not import."""
+    for name in registry.names(CONVERTERS):
+        if name not in _loaded_plugins:
+            plugin = registry.load(CONVERTERS, name)
+            if callable(plugin):
+                plugin()
+            _loaded_plugins.add(name)
+
+
+def find_converter(operation: str, opset: int, domain: str = "") -> Converter | None:
+    """The converter of an operation at an opset of its domain; ``None`` when nothing converts it."""
+    if domain:
+        return FOREIGN.get((domain, operation))
+    return OURS.get((operation, since_version(operation, opset)))
+
+
+def since_version(operation: str, opset: int) -> int:
+    """The version of the operation's schema that holds at an opset; 0 when ONNX has no such operation."""
     try:
-        for (operation, version), function in OURS.items():
-            table.pop(onnx2torch_registry.OperationDescription("", operation, version), None)
-            onnx2torch_registry.add_converter(operation_type=operation, version=version)(function)
-        yield
-    finally:
-        table.clear()
-        table.update(before)
+        return int(onnx.defs.get_schema(operation, max_inclusive_version=opset, domain="").since_version)
+    except onnx.defs.SchemaError:
+        return 0
 
 
 def result(node: OnnxNode, module: nn.Module, inputs: tuple[str, ...] | None = None) -> OperationConverterResult:
@@ -87,4 +112,9 @@ def integers(value: torch.Tensor | list[int] | tuple[int, ...] | int) -> list[in
 
 def constant(name: str, graph: OnnxGraph) -> torch.Tensor | None:
     """The initializer of that name, or ``None`` when the value is computed."""
-    return graph.initializers[name].to_torch() if name in graph.initializers else None
+    return to_torch(graph.initializers[name].proto) if name in graph.initializers else None
+
+
+def wants(node: OnnxNode, output: int) -> bool:
+    """Whether the graph names that output of the node."""
+    return len(node.output_values) > output and bool(node.output_values[output])

@@ -1,4 +1,5 @@
-"""Shape, Size, Reshape, Expand, Squeeze, Unsqueeze, Tile, Identity, Dropout."""
+"""Shape, Size, Reshape, Expand, Squeeze, Unsqueeze, Tile, Flatten, Identity, Dropout, Einsum,
+DepthToSpace, SpaceToDepth."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from onnx2torch.onnx_node import OnnxNode
 from onnx2torch.utils.common import OperationConverterResult
 from torch import Tensor, nn
 
-from auditor.loading.onnx_converters.registration import StaticArguments, converter, integers, result
+from auditor.loading.onnx_converters.elements import check_elements
+from auditor.loading.onnx_converters.registration import StaticArguments, constant, converter, integers, result, wants
 
 Ints = Tensor | list[int]
 
@@ -50,7 +52,9 @@ class Expand(StaticArguments):
 
     def forward(self, x: Tensor, shape: Ints) -> Tensor:
         target = integers(shape) if isinstance(shape, Tensor) else list(shape)
-        return x.expand(torch.broadcast_shapes(x.shape, tuple(target)))
+        common = torch.broadcast_shapes(x.shape, tuple(target))
+        check_elements(common)
+        return x.expand(common)
 
 
 class Squeeze(StaticArguments):
@@ -84,14 +88,76 @@ class Tile(StaticArguments):
     """Repeat along every axis."""
 
     def forward(self, x: Tensor, repeats: Ints) -> Tensor:
-        return x.repeat(integers(repeats) if isinstance(repeats, Tensor) else list(repeats))
+        counts = integers(repeats) if isinstance(repeats, Tensor) else list(repeats)
+        check_elements(size * count for size, count in zip(x.shape, counts, strict=True))
+        return x.repeat(counts)
 
 
-class InferenceDropout(nn.Module):
-    """Dropout does nothing outside of training; the optional ratio and mode are ignored."""
+class DropoutWithMask(nn.Module):
+    """The input and a mask that drops nothing, of type bool from version 10 on."""
 
-    def forward(self, x: Tensor, *ignored: object) -> Tensor:
-        return x
+    def __init__(self, boolean: bool) -> None:
+        super().__init__()
+        self.boolean = boolean
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, torch.ones_like(x, dtype=torch.bool if self.boolean else x.dtype)
+
+
+class Flatten(nn.Module):
+    """Two axes: everything before ``axis`` and everything from it on."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        axis = self.axis + x.dim() if self.axis < 0 else self.axis
+        if axis == 1 and x.dim() > 1:
+            return x.flatten(1)
+        return x.reshape(x.shape[:axis].numel(), x.shape[axis:].numel())
+
+
+class DepthToSpace(nn.Module):
+    """Move blocks of channels into space; ``crd`` when the block lies within the channel, as in PixelShuffle."""
+
+    def __init__(self, block: int, crd: bool) -> None:
+        super().__init__()
+        self.block, self.crd = block, crd
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        b, depth = self.block, c // self.block**2
+        if self.crd:
+            y = x.reshape(n, depth, b, b, h, w).permute(0, 1, 4, 2, 5, 3)
+        else:
+            y = x.reshape(n, b, b, depth, h, w).permute(0, 3, 4, 1, 5, 2)
+        return y.reshape(n, depth, h * b, w * b)
+
+
+class SpaceToDepth(nn.Module):
+    """Move blocks of space into channels, the place within the block outermost unless ``crd``."""
+
+    def __init__(self, block: int, crd: bool) -> None:
+        super().__init__()
+        self.block, self.crd = block, crd
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        b = self.block
+        order = (0, 1, 3, 5, 2, 4) if self.crd else (0, 3, 5, 1, 2, 4)
+        return x.reshape(n, c, h // b, b, w // b, b).permute(order).reshape(n, c * b * b, h // b, w // b)
+
+
+class Einsum(nn.Module):
+    """Einstein summation."""
+
+    def __init__(self, equation: str) -> None:
+        super().__init__()
+        self.equation = equation
+
+    def forward(self, *operands: Tensor) -> Tensor:
+        return torch.einsum(self.equation, *operands)
 
 
 @converter("Shape", 1, 13, 15, 19, 21, 23, 24, 25)
@@ -134,8 +200,44 @@ def identity(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     return result(node, nn.Identity())
 
 
-@converter("Dropout", 7, 10, 12, 13, 22)
+@converter("Dropout", 7)
+def dropout_with_float_mask(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return result(node, DropoutWithMask(False) if wants(node, 1) else nn.Identity())
+
+
+@converter("Dropout", 10)
 def dropout(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
-    if len(node.output_values) > 1:
-        raise NotImplementedError("Dropout with a mask output")
-    return result(node, InferenceDropout())
+    return result(node, DropoutWithMask(True) if wants(node, 1) else nn.Identity())
+
+
+@converter("Dropout", 12, 13, 22)
+def dropout_by_inputs(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    ratio, training = (*node.input_values, "", "")[1:3]
+    flag, share = constant(training, graph), constant(ratio, graph)
+    drops = (flag is None or bool(flag)) if training else False
+    if drops and not (share is not None and float(share) == 0):
+        raise NotImplementedError("Dropout in training mode; export the network in evaluation mode")
+    module = DropoutWithMask(True) if wants(node, 1) else nn.Identity()
+    return result(node, module, inputs=node.input_values[:1])
+
+
+@converter("Flatten", 1, 9, 11, 13, 21, 23, 24, 25)
+def flatten(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return result(node, Flatten(node.attributes.get("axis", 1)))
+
+
+@converter("DepthToSpace", 1, 11, 13, 28)
+def depth_to_space(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    crd = node.attributes.get("mode", "DCR") == "CRD"
+    return result(node, DepthToSpace(node.attributes["blocksize"], crd))
+
+
+@converter("SpaceToDepth", 1, 13, 28)
+def space_to_depth(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    crd = node.attributes.get("mode", "DCR") == "CRD"
+    return result(node, SpaceToDepth(node.attributes["blocksize"], crd))
+
+
+@converter("Einsum", 12, 28)
+def einsum(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return result(node, Einsum(node.attributes["equation"]))
