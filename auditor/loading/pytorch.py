@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from auditor.errors import ArchitectureError
-from auditor.loading.architectures import head_size, named, recognise
+from auditor.loading.architectures import head_size, named, nearest, recognise
 from auditor.loading.checkpoints import Candidate, preferred
 from auditor.loading.file_format import Kind, sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
@@ -108,9 +108,10 @@ def _from_template(
     if model is None:
         shown = listed([f"{quoted(name, 40)} {tuple(tensor.shape)}" for name, tensor in state.items()], limit=3)
         beside = "" if template is None else ", nor of the model it is compared with"
+        likely = nearest(state)
+        near = f" ({likely.sentence()})" if likely else ""
         raise ArchitectureError(
-            f"expected the weights of a torchvision classifier, got {shown}, which are of none{beside}; "
-            "name the "
+            f"expected the weights of a torchvision classifier, got {shown}, which are of none{near}{beside}; name the "
             "architecture with --arch package.module:factory (--reference-arch for the reference)"
         )
     network = network_from_model(model, limits)
@@ -130,9 +131,7 @@ def _from_template(
     )
 
 
-def _with_template(
-    candidates: list[Candidate], template: LoadedNetwork, limits: Limits
-) -> tuple[Any, tuple[str, ...]]:
+def _with_template(candidates: list[Candidate], template: LoadedNetwork, limits: Limits) -> tuple[Any, tuple[str, ...]]:
     """The template's graph with the first candidate that fits it, and notes; (None, ()) when none does."""
     from auditor.loading.template import with_weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from auditor.errors import ArchitectureError
 from auditor.loading import load_network
 from auditor.loading.architectures import nearest, recognise
 
@@ -68,7 +70,7 @@ def test_one_new_layer_is_recognised(tmp_path: Path, case: str) -> None:
         assert torch.allclose(loaded.module(x), network(x), rtol=1e-4, atol=1e-5)
 
 
-def test_two_new_layers_are_not_guessed_at() -> None:
+def test_two_new_layers_are_not_guessed_at(tmp_path: Path) -> None:
     """What lies between them, a state dict does not say."""
     head = nn.Sequential(nn.Linear(512, 32), nn.ReLU(), nn.Linear(32, 7))
     state = with_head(models.resnet18(), "fc", head).state_dict()
@@ -79,6 +81,9 @@ def test_two_new_layers_are_not_guessed_at() -> None:
     assert near.shared == 100
     assert "'fc.0.weight' (32, 512)" in near.sentence()
     assert "no 'fc.weight'" in near.sentence()
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(ArchitectureError, match=re.escape("nearest is torchvision:resnet18, with 100 tensors alike")):
+        load_network(tmp_path / "model.pt")
 
 
 def test_a_layer_with_other_inputs_is_no_head() -> None:
