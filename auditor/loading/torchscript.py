@@ -9,7 +9,6 @@ of it are judged once more before anything runs.
 from __future__ import annotations
 
 import io
-import pickletools
 import re
 import warnings
 import zipfile
@@ -28,6 +27,7 @@ from auditor.loading.outputs import FirstOutput
 from auditor.loading.pure_operations import PRIM, is_pure
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_archive import read_members
+from auditor.loading.torchscript_pickles import PICKLES, refused_pickles
 from auditor.loading.torchscript_source import refused_source
 from auditor.loading.torchscript_text import without_warnings
 
@@ -35,23 +35,7 @@ _REMEDY = (
     "save the weights alone (torch.save(model.state_dict(), ...) or safetensors), or export the network to ONNX with "
     "torch.onnx.export"
 )
-_PICKLES = ("data.pkl", "constants.pkl")
 _TENSORS = re.compile(r"(data|constants)/\d+")
-_PICKLE_NAMES = frozenset(
-    f"{module} {name}"
-    for module, names in {
-        "torch._utils": "_rebuild_tensor _rebuild_tensor_v2",
-        "torch.jit._pickle": "build_intlist build_tensorlist build_doublelist build_boollist restore_type_tag",
-        "collections": "OrderedDict",
-    }.items()
-    for name in names.split()
-)
-_OPCODE_NAMES = """
-APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPERSID BINPUT BINSTRING BINUNICODE BUILD EMPTY_DICT EMPTY_LIST
-EMPTY_TUPLE GLOBAL LONG1 LONG_BINGET LONG_BINPUT MARK NEWFALSE NEWOBJ NEWTRUE NONE PROTO REDUCE SETITEM SETITEMS
-SHORT_BINSTRING STOP TUPLE TUPLE1 TUPLE2 TUPLE3
-"""
-_PICKLE_OPCODES = frozenset(_OPCODE_NAMES.split())
 
 
 def load_torchscript(path: Path, limits: Limits = DEFAULT_LIMITS, *, allowed: bool) -> LoadedNetwork:
@@ -98,12 +82,12 @@ def _judged(path: Path, limits: Limits) -> io.BytesIO:
     """A new archive of the members that were judged, and of nothing else in the file."""
     members = read_members(path, limits)
     sources = {name: content for name, content in members.items() if re.fullmatch(r"code/.+\.py", name)}
-    if not sources or any(name not in members for name in _PICKLES):
+    if not sources or any(name not in members for name in PICKLES):
         raise ModelFileError(
             f"expected a TorchScript archive as torch.jit.save writes it, got {quoted(path.name)}, which is of an "
             f"older or a mobile format, or was packed again; {_REMEDY}"
         )
-    size = sum(map(len, sources.values())) + sum(len(members[name]) for name in _PICKLES)
+    size = sum(map(len, sources.values())) + sum(len(members[name]) for name in PICKLES)
     if size > limits.program_bytes:
         raise ModelFileError(
             f"expected a program of at most {limits.program_bytes:,} bytes, got {size:,}; audit a smaller export"
@@ -113,11 +97,11 @@ def _judged(path: Path, limits: Limits) -> io.BytesIO:
         problems = refused_source(texts)
     except (UnicodeDecodeError, RecursionError):
         problems = ["source text that TorchScript does not write"]
-    problems += [problem for name in _PICKLES for problem in _refused_pickle(members[name])]
+    problems += refused_pickles(members)
     if problems:
         raise _unsafe(problems)
     kept = {name: without_warnings(text).encode("ascii") for name, text in texts.items()}
-    kept |= {name: content for name, content in members.items() if name in _PICKLES or _TENSORS.fullmatch(name)}
+    kept |= {name: content for name, content in members.items() if name in PICKLES or _TENSORS.fullmatch(name)}
     kept |= {name: members[name] for name in ("version", ".data/version", "byteorder") if name in members}
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as writer:
@@ -131,28 +115,6 @@ def _unsafe(problems: list[str]) -> UnsafeFileError:
     return UnsafeFileError(
         f"expected a TorchScript program of pure tensor operations, got {listed(problems)}; {_REMEDY}"
     )
-
-
-def _refused_pickle(content: bytes) -> list[str]:
-    """Phrases for what a pickle of the archive does beyond rebuilding tensors and the archive's own modules."""
-    found: dict[str, None] = {}
-    try:
-        for opcode, argument, _position in pickletools.genops(content):
-            if opcode.name not in _PICKLE_OPCODES:
-                found[f"the pickle operation {opcode.name}"] = None
-            elif opcode.name == "GLOBAL" and not _known_global(str(argument)):
-                found[f"the pickled name {quoted(str(argument))}"] = None
-            elif isinstance(argument, str) and "torch.classes" in argument:
-                found[f"the pickled text {quoted(argument)}"] = None
-    except Exception:  # pickletools raises many types on bytes that are no pickle
-        found["a damaged pickle"] = None
-    return list(found)
-
-
-def _known_global(name: str) -> bool:
-    module, _, leaf = name.partition(" ")
-    own = module.startswith("__torch__") and not name.startswith("__torch__.torch.classes")
-    return own or name in _PICKLE_NAMES or (module == "torch" and (leaf.endswith("Storage") or leaf == "device"))
 
 
 def _judge_graphs(module: nn.Module, limits: Limits) -> None:
