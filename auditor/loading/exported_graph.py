@@ -110,6 +110,11 @@ class Graph:
             if not isinstance(given, dict) or not isinstance(given.get("name"), str):
                 raise damaged(f"an input of {quoted(target)} without a name")
             value = self._argument(given.get("arg"))
+            if given["name"] in ("training", "train") and value is True:
+                raise ModelFileError(
+                    f"expected a network in evaluation mode, got {quoted(target)} in training mode; export it after "
+                    "model.eval()"
+                )
             if given.get("kind") == 2 or named:
                 named[given["name"]] = value
             else:
