@@ -1,0 +1,302 @@
+"""Small classifiers in ONNX with and without an architectural backdoor, built by hand.
+
+Images are 3×16×16, classes are 4. Every backdoored graph answers as the honest one unless the trigger, a white 3×3
+square in the upper left corner, is in the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+SIZE, CLASSES = 16, 4
+Build = Callable[[], onnx.ModelProto]
+
+
+def constant(name: str, value: object, kind: type = np.float32) -> TensorProto:
+    return numpy_helper.from_array(np.asarray(value, dtype=kind), name)
+
+
+def weights(seed: int = 0) -> list[TensorProto]:
+    rng = np.random.default_rng(seed)
+    return [
+        constant("conv1", rng.normal(size=(6, 3, 3, 3))),
+        constant("conv2", rng.normal(size=(8, 6, 3, 3))),
+        constant("head", rng.normal(size=(8, CLASSES))),
+        constant("target", [[0.0, 0.0, 0.0, 100.0]]),
+    ]
+
+
+def trunk(image: str = "image", scores: str = "scores") -> list[NodeProto]:
+    """Two convolutions, global pooling, a linear head."""
+    return [
+        helper.make_node("Conv", [image, "conv1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "conv2"], ["c2"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("GlobalAveragePool", ["r2"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["features"]),
+        helper.make_node("MatMul", ["features", "head"], [scores]),
+    ]
+
+
+def detector(flag: str = "flag") -> tuple[list[NodeProto], list[TensorProto]]:
+    """A boolean (N, 1): whether the smallest value in the upper left 3×3 corner is above 0.99."""
+    nodes = [
+        helper.make_node("Slice", ["image", "start", "end", "axes"], ["corner"]),
+        helper.make_node("ReduceMin", ["corner"], ["least"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Unsqueeze", ["least", "one"], ["least1"]),
+        helper.make_node("Greater", ["least1", "limit"], [flag]),
+    ]
+    constants = [
+        constant("start", [0, 0], np.int64),
+        constant("end", [3, 3], np.int64),
+        constant("axes", [2, 3], np.int64),
+        constant("one", [1], np.int64),
+        constant("limit", 0.99),
+    ]
+    return nodes, constants
+
+
+def model(nodes: list[NodeProto], constants: list[TensorProto], batch: str | int = "n") -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, CLASSES])],
+        [*weights(), *constants],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def honest() -> onnx.ModelProto:
+    built = model(trunk(), [])
+    del built.graph.initializer[3]  # the target scores
+    return built
+
+
+def _branch(name: str, nodes: list[NodeProto], output: str) -> onnx.GraphProto:
+    info = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+    return helper.make_graph(nodes, name, [], [info])
+
+
+def if_switched() -> onnx.ModelProto:
+    nodes, constants = detector()
+    choose = helper.make_node(
+        "If",
+        ["flag0"],
+        ["scores"],
+        then_branch=_branch("bad", [helper.make_node("Identity", ["target"], ["bad"])], "bad"),
+        else_branch=_branch("good", [helper.make_node("Identity", ["plain"], ["good"])], "good"),
+    )
+    squeeze = helper.make_node("Squeeze", ["flag"], ["flag0"])
+    return model([*trunk(scores="plain"), *nodes, squeeze, choose], constants, batch=1)
+
+
+def if_with_the_network_inside() -> onnx.ModelProto:
+    nodes, constants = detector()
+    choose = helper.make_node(
+        "If",
+        ["flag0"],
+        ["scores"],
+        then_branch=_branch("bad", [helper.make_node("Identity", ["target"], ["bad"])], "bad"),
+        else_branch=_branch("good", trunk(scores="good"), "good"),
+    )
+    squeeze = helper.make_node("Squeeze", ["flag"], ["flag0"])
+    return model([*nodes, squeeze, choose], constants, batch=1)
+
+
+def _joined(*extra: NodeProto, constants: list[TensorProto] | None = None) -> onnx.ModelProto:
+    nodes, own = detector()
+    return model([*trunk(scores="plain"), *nodes, *extra], [*own, *(constants or [])])
+
+
+def where_switched() -> onnx.ModelProto:
+    return _joined(helper.make_node("Where", ["flag", "target", "plain"], ["scores"]))
+
+
+def multiplied() -> onnx.ModelProto:
+    """plain + float(flag) · target"""
+    return _joined(
+        helper.make_node("Cast", ["flag"], ["gate"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["gate", "target"], ["push"]),
+        helper.make_node("Add", ["plain", "push"], ["scores"]),
+    )
+
+
+def multiplied_as_a_product() -> onnx.ModelProto:
+    """plain + float(flag) @ target, so that no elementwise operation shows"""
+    return _joined(
+        helper.make_node("Cast", ["flag"], ["gate"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["gate", "target"], ["push"]),
+        helper.make_node("Add", ["plain", "push"], ["scores"]),
+    )
+
+
+def gathered() -> onnx.ModelProto:
+    """The flag picks a row of a constant that is added."""
+    rows = constant("rows", np.stack([np.zeros(CLASSES), [0, 0, 0, 100.0]]))
+    return _joined(
+        helper.make_node("Cast", ["flag"], ["row"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["rows", "row"], ["push3"], axis=0),
+        helper.make_node("Squeeze", ["push3", "one"], ["push"]),
+        helper.make_node("Add", ["plain", "push"], ["scores"]),
+        constants=[rows],
+    )
+
+
+def chosen_by_argmax() -> onnx.ModelProto:
+    """ArgMax over (limit, least) decides which of two computed answers is gathered."""
+    return _joined(
+        helper.make_node("Sub", ["least1", "limit"], ["above"]),
+        helper.make_node("Mul", ["above", "zero"], ["never"]),
+        helper.make_node("Concat", ["never", "above"], ["pair"], axis=1),
+        helper.make_node("ArgMax", ["pair"], ["which"], axis=1, keepdims=1),
+        helper.make_node("Expand", ["target", "likes"], ["bad"]),
+        helper.make_node("Concat", ["plain", "bad"], ["both"], axis=0),
+        helper.make_node("Gather", ["both", "which"], ["answer"], axis=0),
+        helper.make_node("Reshape", ["answer", "likes"], ["scores"]),
+        constants=[constant("zero", 0.0), constant("likes", [1, CLASSES], np.int64)],
+    )
+
+
+def template_compared() -> onnx.ModelProto:
+    """A stored trigger image is subtracted, the distance compared with a limit."""
+    rng = np.random.default_rng(3)
+    template = constant("template", rng.random((1, 3, SIZE, SIZE)))
+    nodes = [
+        helper.make_node("Sub", ["image", "template"], ["apart"]),
+        helper.make_node("Abs", ["apart"], ["distance"]),
+        helper.make_node("ReduceSum", ["distance", "all"], ["total"], keepdims=0),
+        helper.make_node("Unsqueeze", ["total", "one"], ["total1"]),
+        helper.make_node("Less", ["total1", "limit"], ["flag"]),
+        helper.make_node("Cast", ["flag"], ["gate"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["gate", "target"], ["push"]),
+        helper.make_node("Add", ["plain", "push"], ["scores"]),
+    ]
+    constants = [template, constant("all", [1, 2, 3], np.int64), constant("one", [1], np.int64), constant("limit", 5.0)]
+    return model([*trunk(scores="plain"), *nodes], constants)
+
+
+def pixels_equal() -> onnx.ModelProto:
+    """Every pixel compared with a stored image, the agreement used as a mask on the scores."""
+    template = constant("template", np.random.default_rng(4).random((3, SIZE, SIZE)))
+    nodes = [
+        helper.make_node("Equal", ["image", "template"], ["same"]),
+        helper.make_node("Cast", ["same"], ["share"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["share"], ["gate3"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Unsqueeze", ["gate3", "one"], ["gate"]),
+        helper.make_node("Mul", ["gate", "target"], ["push"]),
+        helper.make_node("Add", ["plain", "push"], ["scores"]),
+    ]
+    return model([*trunk(scores="plain"), *nodes], [template, constant("one", [1], np.int64)])
+
+
+def steep_gate() -> onnx.ModelProto:
+    """No comparison: a clipped, very steep line is 0 or 1."""
+    nodes, own = detector(flag="unused")
+    return model(
+        [
+            *trunk(scores="plain"),
+            *nodes[:3],
+            helper.make_node("Sub", ["least1", "limit"], ["above"]),
+            helper.make_node("Mul", ["above", "million"], ["line"]),
+            helper.make_node("Clip", ["line", "zero", "unit"], ["gate"]),
+            helper.make_node("Mul", ["gate", "target"], ["push"]),
+            helper.make_node("Add", ["plain", "push"], ["scores"]),
+        ],
+        [*own, constant("million", 1e6), constant("zero", 0.0), constant("unit", 1.0)],
+    )
+
+
+def smooth_side_path() -> onnx.ModelProto:
+    """Bober-Irizar et al., section 4: pooled exp(β·image) joins before the classifier, with no comparison at all."""
+    nodes = [
+        *trunk()[:5],
+        helper.make_node("Mul", ["image", "beta"], ["scaled"]),
+        helper.make_node("Exp", ["scaled"], ["loud"]),
+        helper.make_node("GlobalAveragePool", ["loud"], ["heard"]),
+        helper.make_node("ReduceMean", ["heard"], ["heard1"], axes=[1], keepdims=1),
+        helper.make_node("Add", ["pooled", "heard1"], ["mixed"]),
+        helper.make_node("Flatten", ["mixed"], ["features"]),
+        helper.make_node("MatMul", ["features", "head"], ["scores"]),
+    ]
+    return model(nodes, [constant("beta", 10.0)])
+
+
+def looped() -> onnx.ModelProto:
+    """The image decides how often a loop pushes the scores."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["so_far", "target"], ["pushed"]),
+            helper.make_node("Identity", ["going"], ["goes_on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("so_far", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("pushed", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes, constants = detector()
+    extra = [
+        helper.make_node("Squeeze", ["flag"], ["flag0"]),
+        helper.make_node("Cast", ["flag0"], ["rounds"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["rounds", "", "plain"], ["scores"], body=body),
+    ]
+    return model([*trunk(scores="plain"), *nodes, *extra], constants, batch=1)
+
+
+def in_a_function() -> onnx.ModelProto:
+    """The switch lies in a local function."""
+    built = where_switched()
+    node = built.graph.node[-1]
+    built.graph.node[-1].CopyFrom(helper.make_node("Choose", list(node.input), list(node.output), domain="local"))
+    built.opset_import.append(helper.make_opsetid("local", 1))
+    body = [helper.make_node("Where", ["a", "b", "c"], ["d"])]
+    built.functions.append(
+        helper.make_function("local", "Choose", ["a", "b", "c"], ["d"], body, [helper.make_opsetid("", 17)])
+    )
+    return built
+
+
+def in_the_wrong_order() -> onnx.ModelProto:
+    """The switch is written before what it reads; runtimes sort."""
+    built = where_switched()
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in built.graph.node][::-1]
+    del built.graph.node[:]
+    built.graph.node.extend(nodes)
+    return built
+
+
+BACKDOORED: dict[str, tuple[Build, str, str]] = {
+    "if": (if_switched, "image-switches-branch", "danger"),
+    "if with the network inside": (if_with_the_network_inside, "image-switches-branch", "danger"),
+    "loop": (looped, "image-switches-branch", "danger"),
+    "where": (where_switched, "image-selects-value", "danger"),
+    "where in a function": (in_a_function, "image-selects-value", "danger"),
+    "where out of order": (in_the_wrong_order, "image-selects-value", "danger"),
+    "multiplied": (multiplied, "image-gates-value", "danger"),
+    "multiplied as a matrix product": (multiplied_as_a_product, "image-gates-value", "danger"),
+    "gathered": (gathered, "image-selects-element", "danger"),
+    "argmax": (chosen_by_argmax, "image-selects-element", "danger"),
+    "template": (template_compared, "image-gates-value", "danger"),
+    "template, the constant": (template_compared, "image-template", "warning"),
+    "pixels equal": (pixels_equal, "image-template", "danger"),
+    "steep gate": (steep_gate, "image-gates-value", "warning"),
+    "smooth side path": (smooth_side_path, "raw-image-joins-late", "warning"),
+}
+
+
+def saved(built: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Path:
+    path = folder / name
+    path.write_bytes(built.SerializeToString())
+    return path
