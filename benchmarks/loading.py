@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loading_networks import names
+from benchmarks.loading_networks import names, parameters
 from benchmarks.loading_tables import markdown
 
 FIVE = ("resnet18", "mobilenet_v3_small", "vit_b_16", "swin_t", "efficientnet_b0")
@@ -41,14 +41,12 @@ _FORMS = tuple(
 TABLES: dict[str, tuple[str, ...]] = {"torchvision": _SAVED, "timm": _SAVED, "opsets": _OPSETS, "forms": _FORMS}
 """Cases of each table, as `benchmarks.loading_case.Case` reads them."""
 
-_LARGE = ("vit_h", "vit_l", "regnet_y_128", "_32gf", "convnext_large", "vgg", "wide_", "_64x4d", "efficientnet_v2_l")
-
 
 def architectures(table: str) -> list[str]:
-    """Names of a table's architectures, small networks first as far as their names tell."""
+    """Names of a table's architectures, small networks first."""
     if table in ("opsets", "forms"):
         return [f"torchvision:{name}" for name in FIVE]
-    return sorted(names(table), key=lambda name: any(word in name for word in _LARGE))
+    return sorted(names(table), key=parameters)
 
 
 def measured(file: Path) -> dict[str, dict[str, Any]]:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import AuditError
+from auditor.inspection import examine
 from auditor.loading import load_network
 from benchmarks.loading_networks import build, image_size, images
 
@@ -152,10 +153,11 @@ def compare(path: Path, expected: Expected, arch: str | None = None) -> dict[str
 
 
 def graph_facts(path: Path) -> dict[str, Any]:
-    """Opset and number of operations of an export, and what ``audit inspect`` would find odd in it."""
+    """Opset and number of operations of an export, and what ``audit inspect`` finds odd in it."""
     model = onnx.load(path, load_external_data=False)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return {"opset": opset, "nodes": len(model.graph.node)}
+    findings = [f"{found.severity} {found.id}: {found.message}" for found in examine(path).findings]
+    return {"opset": opset, "nodes": len(model.graph.node), "findings": findings}
 
 
 def measure_case(network: nn.Module, architecture: str, text: str, expected: Expected, folder: Path) -> Path | str:
@@ -172,7 +174,6 @@ def measure_architecture(architecture: str, cases: list[str], work: Path, keep: 
     """Build, save in every form, free the network, then load and compare each file and delete it."""
     size = image_size(architecture)
     network = build(architecture)
-    network.requires_grad_(False)
     result: dict[str, Any] = {
         "name": architecture,
         "size": size,

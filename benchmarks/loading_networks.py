@@ -47,6 +47,17 @@ def names(package: str) -> list[str]:
     return [f"torchvision:{name}" for name in models.list_models(module=models)]
 
 
+def parameters(architecture: str) -> int:
+    """Weights of torchvision's pretrained network of that name; 0 for what is not torchvision's."""
+    package, _, name = architecture.partition(":")
+    if package != "torchvision":
+        return 0
+    from torchvision import models
+
+    weights = next(iter(models.get_model_weights(name)))
+    return int(weights.meta["num_params"])
+
+
 TIMM = (
     "resnet18",
     "efficientnet_b0",
