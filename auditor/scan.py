@@ -21,7 +21,7 @@ from auditor.demonstrate import demonstrations
 from auditor.detector import Detector, Need
 from auditor.errors import NothingToScanError
 from auditor.findings import Audit, FileFinding, ImageFacts, Outcome
-findings_of = lambda *a: ()  # TEMP
+from auditor.inspection import examine
 from auditor.measuring import choose_detectors, generator, measure, skipped
 from auditor.opening import choose_device, open_classifier, read_labels
 from auditor.preflight import Preflight, check_pair
@@ -29,9 +29,13 @@ from auditor.provenance import provenance, record_of
 from auditor.request import ScanRequest
 from auditor.search_images import gather
 from auditor.settings import parse_duration
+from auditor.weighing import singled_out
 
 Checkpoint = Callable[[Audit], None]
 """told, once the models are open and after each detector, what the audit would say if it ended there"""
+
+OF_REFERENCE = "reference"
+"""what the place of a finding in the reference's file begins with"""
 
 NO_IMAGES = ImageFacts(source="none yet", count=0, held_out=0, labelled=False)
 
@@ -87,7 +91,7 @@ def open_models(request: ScanRequest) -> Opened:
     """Suspect and reference, each as its own options say; each file is examined before it is loaded."""
     device = choose_device(request.settings.device)
     labels = read_labels(request.classes)
-    findings = list(findings_of(request.model, request.limits))
+    findings = list(examine(request.model, request.limits).findings)
     suspect, network = open_classifier(
         request.model,
         request.model_options,
@@ -101,8 +105,8 @@ def open_models(request: ScanRequest) -> Opened:
         return Opened(suspect, None, tuple(notes), tuple(findings))
     options = request.reference_options or replace(request.model_options, arch=None)
     findings += [
-        replace(found, where=f"reference: {found.where}" if found.where else "reference")
-        for found in findings_of(request.reference, request.limits)
+        replace(found, where=f"{OF_REFERENCE}: {found.where}" if found.where else OF_REFERENCE)
+        for found in examine(request.reference, request.limits).findings
     ]
     reference, its_network = open_classifier(
         request.reference,
@@ -135,7 +139,7 @@ def measure_all(
             images=images,
             rng=generator(job.request.settings.seed, name),
             reference=models.reference,
-            candidates=verdict.singled_out(done, models.suspect.num_classes, job.given),
+            candidates=singled_out(done, models.suspect.num_classes, job.given),
             deadline=share_of_time(job.deadline, len(queue) - position),
         )
         if progress is not None:
@@ -169,7 +173,7 @@ def conclude(
         confirm_at=settings.confirm_at,
         given=job.given,
         blockers=checks.blockers if checks is not None else (),
-        findings=models.findings,
+        findings=[found for found in models.findings if not found.where.startswith(OF_REFERENCE)],
     )
     interrupted = ("interrupted by the user",) if any("interrupted by the user" in o.note for o in outcomes) else ()
     return Audit(

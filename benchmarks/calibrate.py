@@ -17,7 +17,7 @@ from pathlib import Path
 
 from auditor.archive import from_dict
 from auditor.calibration import Given
-from auditor.verdict import kind_of, weigh
+from auditor.weighing import kind_of, weigh
 from benchmarks.evaluate import MODES, load
 
 FLOOR = 0.02

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor import verdict
+from auditor import weighing
 from auditor.calibration import Null
 
 
@@ -12,5 +12,5 @@ from auditor.calibration import Null
 def nulls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Null]:
     """A calibration that tests may fill: nothing here depends on the one that is shipped."""
     chosen: dict[str, Null] = {}
-    monkeypatch.setattr(verdict, "nulls", lambda: chosen)
+    monkeypatch.setattr(weighing, "nulls", lambda: chosen)
     return chosen

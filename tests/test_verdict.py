@@ -10,7 +10,8 @@ import pytest
 
 from auditor.calibration import Given, Null
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
-from auditor.verdict import Judgement, corrected, judge, singled_out, weigh
+from auditor.verdict import Judgement, judge
+from auditor.weighing import corrected, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)

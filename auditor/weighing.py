@@ -1,0 +1,144 @@
+"""Outcomes → evidence: each detector's numbers reduced to one that a clean model keeps small, with its p-value.
+
+For statistics per class that is the step between the leading classes and the rest (`outliers.prominence`), for pairs
+the same over pairs and an all-to-all index, for the whole model the value itself. Its p-value comes from a calibration
+on clean models and is corrected for all statistics judged together (Holm).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from auditor.calibration import ALONE, Given, Null, nulls
+from auditor.findings import Evidence, Measurement, Outcome
+from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap, prominence
+
+ALL_TO_ALL = "all-to-all index"
+"""of a source × target matrix, see `outliers.all_to_all_index`"""
+
+
+def weigh(outcome: Outcome, num_classes: int, given: Given = ALONE) -> Iterator[Evidence]:
+    """The judged numbers of one outcome, p-values not yet corrected. Nothing from a skipped or unfinished one.
+
+    Single pairs are judged against a reference only: without one, classes that are alike (7 and 9) lead on clean
+    models.
+
+    An unfinished detector adds no evidence against a backdoor; what it did find so far might be the largest of
+    measurements that are missing, so it adds none for one either.
+    """
+    measured = [m for m in outcome.measurements if math.isfinite(m.value)]
+    if not outcome.complete or not measured:
+        return
+    if outcome.statistic.suspicious == "low":
+        measured = [replace(m, value=-m.value) for m in measured]
+    if outcome.statistic.per == "model":
+        top = max(measured, key=lambda m: m.value)
+        yield _evidence(outcome, "value", given, top.value, (top.target_class,))
+    elif outcome.statistic.per == "class":
+        yield _class_evidence(outcome, measured, num_classes, given)
+    else:
+        yield from _pair_evidence(outcome, measured, num_classes, given)
+
+
+def _class_evidence(
+    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
+) -> Evidence:
+    values = np.array([m.value for m in measured])
+    rise, leaders = prominence(values) if outcome.statistic.suspicious == "high" else leading_gap(values)
+    what = "prominence" if outcome.statistic.suspicious == "high" else "gap"
+    scores = np.full(num_classes, np.nan)
+    scores[[m.target_class for m in measured]] = values
+    targets = tuple(measured[i].target_class for i in leaders)
+    return _evidence(outcome, what, given, rise, targets, scores=scores, values=values)
+
+
+def _pair_evidence(
+    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
+) -> Iterator[Evidence]:
+    matrix = np.full((num_classes, num_classes), np.nan)
+    for m in measured:
+        if m.source_class is not None:
+            matrix[m.source_class, m.target_class] = m.value
+    if given.reference:
+        values = np.array([m.value for m in measured])
+        rise, leaders = prominence(values)
+        targets = tuple(sorted({measured[i].target_class for i in leaders}))
+        sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
+        yield _evidence(outcome, "prominence", given, rise, targets, sources, values=values)
+    index, all_targets = all_to_all_index(matrix)
+    if all_targets:
+        yield _evidence(outcome, ALL_TO_ALL, given, index, all_targets)
+
+
+def _evidence(
+    outcome: Outcome,
+    what: str,
+    given: Given,
+    value: float,
+    targets: tuple[int, ...],
+    sources: tuple[int, ...] = (),
+    scores: np.ndarray | None = None,
+    values: np.ndarray | None = None,
+) -> Evidence:
+    null = null_of(outcome.detector, what, given)
+    # without a calibration (somebody else's detector) it is judged by its own classes alone
+    alone = leader_p_value(values) if values is not None else 1.0
+    p = null.p_value(value) if null is not None else alone
+    return Evidence(
+        detector=outcome.detector,
+        statistic=_statistic_name(outcome, what),
+        value=value,
+        threshold=math.nan,
+        p_value=p,
+        corrected_p=p,
+        target_classes=targets,
+        source_classes=sources,
+        scores=() if scores is None else tuple(float(s) for s in scores),
+    )
+
+
+def _statistic_name(outcome: Outcome, what: str) -> str:
+    if what == ALL_TO_ALL:
+        return what
+    return outcome.statistic.name if what == "value" else f"{what} of {outcome.statistic.name}"
+
+
+def corrected(
+    evidence: Sequence[Evidence], level: float, given: Given = ALONE
+) -> tuple[Evidence, ...]:
+    """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out."""
+    if not evidence:
+        return ()
+    adjusted = holm([e.p_value for e in evidence])
+    done = []
+    for item, p in zip(evidence, adjusted.tolist(), strict=True):
+        null = null_of(item.detector, kind_of(item), given)
+        threshold = null.threshold(level / len(evidence)) if null else math.nan
+        done.append(replace(item, corrected_p=p, threshold=threshold, stands_out=p <= level))
+    return tuple(done)
+
+
+def kind_of(item: Evidence) -> str:
+    """How the judged number was formed: ``prominence``, ``gap``, ``all-to-all`` or ``value``."""
+    if item.statistic == ALL_TO_ALL:
+        return item.statistic
+    first = item.statistic.partition(" of ")[0]
+    return first if first in ("prominence", "gap") else "value"
+
+
+def null_of(detector: str, kind: str, given: Given) -> Null | None:
+    """The clean distribution of a statistic; None for somebody else's detector."""
+    known = nulls()
+    return next((known[key] for key in given.keys(detector, kind) if key in known), None)
+
+
+def singled_out(
+    outcomes: Sequence[Outcome], num_classes: int, given: Given = ALONE
+) -> tuple[int, ...]:
+    """Classes that the outcomes so far point at, most conspicuous first: what a detector with candidates is told."""
+    evidence = sorted((e for o in outcomes for e in weigh(o, num_classes, given)), key=lambda e: e.p_value)
+    return tuple(dict.fromkeys(c for e in evidence for c in e.target_classes))
