@@ -19,6 +19,7 @@ from auditor.errors import ArchitectureError, ConfigError
 from auditor.loading.families import candidates
 from auditor.loading.heads import Likeness, fit_head, likeness
 from auditor.loading.quoting import listed, quoted
+from auditor.loading.timm_architectures import build_timm
 
 StateDict = dict[str, Tensor]
 
@@ -50,7 +51,7 @@ def nearest(state: StateDict) -> Likeness | None:
 
 
 def named(arch: str, state: StateDict) -> tuple[str, nn.Module]:
-    """The network that ``torchvision:name`` or ``package.module:factory`` builds, holding the state dict.
+    """The network that ``torchvision:name``, ``timm:name`` or ``package.module:factory`` builds, with the weights.
 
     Raises ConfigError when the name leads nowhere, ArchitectureError when the network does not take the
     weights.
@@ -58,12 +59,16 @@ def named(arch: str, state: StateDict) -> tuple[str, nn.Module]:
     package, _, name = arch.partition(":")
     if not package or not name:
         raise ConfigError(
-            "expected an architecture as torchvision:resnet18 or package.module:factory, got "
+            "expected an architecture as torchvision:resnet18, timm:resnet18 or package.module:factory, got "
             f"{quoted(arch)}; "
             "write the part before and after the colon"
         )
-    known = package == "torchvision"
-    module = _torchvision(name, state) if known else _from_factory(package, name, head_size(state))
+    if package == "torchvision":
+        module = _torchvision(name, state)
+    elif package == "timm":
+        module = build_timm(name, state, head_size(state))
+    else:
+        module = _from_factory(package, name, head_size(state))
     _load_strictly(module, state, arch)
     return arch, module
 

@@ -150,7 +150,8 @@ def _subtrees(path: tuple[str, ...], tensors: StateDict) -> Iterator[Candidate]:
     """
     weights = {name: tensor for name, tensor in tensors.items() if not (name in _COUNTERS and tensor.dim() == 0)}
     forms: list[StateDict] = []
-    for form in (_without_wrapping(weights), _without_training(_without_wrapping(weights)), weights):
+    unwrapped = _without_wrapping(weights)
+    for form in (unwrapped, _without_training(unwrapped), weights, _without_training(weights)):
         if form and all(form.keys() != earlier.keys() for earlier in forms):
             forms.append(form)
     for names in forms:

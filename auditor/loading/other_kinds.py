@@ -92,7 +92,7 @@ def _protobuf(head: bytes) -> tuple[str, str] | None:
     if head[:1] != b"\n":
         return None
     if re.match(rb"\n.[ -~]{1,120}\xa2\x06", head, re.DOTALL):
-        return "a Caffe network", "convert it with caffe2onnx and audit the .onnx file"
+        return "a Caffe network", "convert it to ONNX, with caffe2onnx for one, and audit that"
     if re.match(rb"\n.{1,4}\n.[ -~]{1,120}\x12.(Placeholder|Const|NoOp|VarHandleOp)", head, re.DOTALL):
         return "a frozen TensorFlow graph", "convert it with python -m tf2onnx.convert --graphdef and audit the result"
     if b"feed" in head and b"fetch" in head and b"block" not in head[:2]:

@@ -18,7 +18,7 @@ from auditor.loading.outputs import FirstOutput
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.weights_file import plain_weights, read_weights
 
-_NAMED_TRIES = 6
+_NAMED_TRIES = 12
 """candidates that a named architecture is tried with; building some takes seconds"""
 
 

@@ -68,8 +68,8 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "typing.Any",
         *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "Boolean", "Bytes", "Float", "Integer", "Path", "String")),
     ),
-    "types named as the factory of a defaultdict or as an option, and frozen sets": tuple(
-        f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list", "str", "tuple")
+    "types named as the factory of a defaultdict or as an option, frozen sets, empty bytes": tuple(
+        f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "frozenset", "int", "list", "str", "tuple")
     ),
 }
 """Why the name is allowed → full names; all become `Inert`."""

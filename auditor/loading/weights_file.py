@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import tarfile
 import warnings
 import zipfile
@@ -130,7 +131,10 @@ def unsafe_names(path: Path) -> list[str]:
 
     What torch itself finds in the first pickle, and what our own reading of all of them finds.
     """
-    found = dict.fromkeys(name for name in imported_names(path) if name not in SAFE_NAMES)
+    known = SAFE_NAMES | set(torch._weights_only_unpickler._get_allowed_globals())
+    # pickles of protocol 2 name the builtins as Python 2 did
+    ours = (re.sub(r"^__builtin__\.", "builtins.", name) for name in imported_names(path))
+    found = dict.fromkeys(name for name in ours if name not in known)
     try:
         with path.open("rb") as stream:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(stream)
