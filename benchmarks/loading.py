@@ -22,11 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.loading_networks import names, parameters
-from benchmarks.loading_tables import markdown
+from benchmarks.loading_tables import header, markdown
 
 FIVE = ("resnet18", "mobilenet_v3_small", "vit_b_16", "swin_t", "efficientnet_b0")
 _SAVED = ("dynamo", "legacy-17", "pt", "safetensors")
@@ -78,10 +79,10 @@ def run(architecture: str, cases: tuple[str, ...], args: argparse.Namespace) -> 
 def measure(table: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure what is missing from a table, adding each result to its file."""
     file = args.out / f"{table}.jsonl"
-    known = {} if args.again else measured(file)
     for architecture in architectures(table):
-        short = architecture.partition(":")[2]
-        if architecture in known or not fnmatch.fnmatchcase(short, args.only):
+        if not fnmatch.fnmatchcase(architecture.partition(":")[2], args.only):
+            continue
+        if not args.again and architecture in measured(file):
             continue
         began = time.perf_counter()
         result = {**run(architecture, TABLES[table], args), "seconds": time.perf_counter() - began}
@@ -107,6 +108,7 @@ def main() -> None:
         if not args.table_only:
             for result in measure(table, args):
                 print(f"{result['name']}: {result['seconds']:.0f} s", file=sys.stderr, flush=True)
+    print(header(version("torch").partition("+")[0]))
     for table in args.table or TABLES:
         print(markdown(table, TABLES[table], measured(args.out / f"{table}.jsonl"), architectures(table)))
 

@@ -160,53 +160,70 @@ def graph_facts(path: Path) -> dict[str, Any]:
     return {"opset": opset, "nodes": len(model.graph.node), "findings": findings}
 
 
-def measure_case(network: nn.Module, architecture: str, text: str, expected: Expected, folder: Path) -> Path | str:
-    """Save one case; the path, or the exporter's refusal in a sentence."""
-    case, size = Case.parse(text), image_size(architecture)
+@dataclass(frozen=True)
+class Saved:
+    """A case as it was saved."""
+
+    path: Path | None
+    """``None`` when the exporter refused"""
+    refusal: str
+    seconds: float
+    expected: Expected
+
+
+def save_case(network: nn.Module, text: str, size: int, folder: Path, expected: Expected) -> Saved:
+    """Save one case, or note the exporter's refusal in a sentence."""
     folder.mkdir()
+    began = time.perf_counter()
+    path, refusal = None, ""
     try:
-        return save(network, case, size, folder)
+        path = save(network, Case.parse(text), size, folder)
     except Exception as error:  # exporters raise whatever they meet
-        return f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+        refusal = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+    return Saved(path, refusal, time.perf_counter() - began, expected)
+
+
+def load_case(saved: Saved, architecture: str, kept: Path | None) -> dict[str, Any]:
+    """Load what was saved, compare it, keep a copy as ``kept`` and delete it."""
+    if saved.path is None:
+        return {"exporter_error": saved.refusal}
+    files = list(saved.path.parent.iterdir())
+    facts = {"save_seconds": saved.seconds, "bytes": sum(file.stat().st_size for file in files)}
+    graph = saved.path.suffix == ".onnx"
+    if graph:
+        facts.update(graph_facts(saved.path))
+    arch = architecture if architecture.startswith("timm:") and not graph else None
+    result = {**facts, **compare(saved.path, saved.expected, arch)}
+    if kept is not None and graph:
+        keep_copy(saved.path, kept)
+    for file in files:
+        file.unlink()
+    return result
 
 
 def measure_architecture(architecture: str, cases: list[str], work: Path, keep: Path | None) -> dict[str, Any]:
-    """Build, save in every form, free the network, then load and compare each file and delete it."""
-    size = image_size(architecture)
+    """Build, save in every form, free the network, then load and compare each file."""
+    size, short = image_size(architecture), architecture.partition(":")[2]
     network = build(architecture)
     result: dict[str, Any] = {
         "name": architecture,
         "size": size,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "cases": {},
     }
-    files: dict[str, tuple[Path | str, float, Expected]] = {}
+    saved: dict[str, Saved] = {}
     for dtype in dict.fromkeys(Case.parse(text).dtype for text in cases):
-        rounded = network.to(dtype).float()  # parameters of that precision, computed in float32
-        expected = Expected.of(rounded, images(OTHER_BATCH, size))
+        network.to(dtype).float()  # parameters of that precision, computed in float32
+        expected = Expected.of(network, images(OTHER_BATCH, size))
         result.setdefault("spread", expected.spread)
         network.to(dtype)
         for text in cases:
             if Case.parse(text).dtype == dtype:
-                began = time.perf_counter()
-                saved = measure_case(network, architecture, text, expected, work / text)
-                files[text] = (saved, time.perf_counter() - began, expected)
+                saved[text] = save_case(network, text, size, work / text, expected)
         network.float()
     del network
-    for text in cases:
-        saved, seconds, expected = files[text]
-        if isinstance(saved, str):
-            result["cases"][text] = {"exporter_error": saved}
-            continue
-        facts = {"save_seconds": seconds, "bytes": sum(f.stat().st_size for f in saved.parent.iterdir())}
-        if saved.suffix == ".onnx":
-            facts.update(graph_facts(saved))
-        arch = architecture if architecture.startswith("timm:") and saved.suffix != ".onnx" else None
-        result["cases"][text] = {**facts, **compare(saved, expected, arch)}
-        if keep is not None and saved.suffix == ".onnx":
-            keep_copy(saved, keep / f"{architecture.partition(':')[2]}.{text}.onnx")
-        for file in saved.parent.iterdir():
-            file.unlink()
+    result["cases"] = {
+        text: load_case(saved[text], architecture, keep / f"{short}.{text}.onnx" if keep else None) for text in cases
+    }
     result["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return result
 

@@ -18,6 +18,18 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
 )
 """What is behind a failure, by words in its message."""
 
+HEADER = """# Does every classifier load?
+
+Printed by `python -m benchmarks.loading --out FOLDER`. Each network has random weights and 10 classes, and is written
+with a batch of 2 (`fixed`: of 1), then loaded without being told what it is (timm's state dicts: with `--arch`).
+`dynamo` is the default exporter of torch {torch} at its default opset, `legacy-17` the older one at opset 17, `pt` and
+`safetensors` are state dicts. A cell gives the largest difference from torch's scores on 3 images, relative to the
+largest score, and the processor seconds of loading, verification against onnxruntime included (one thread of a shared
+machine). A network counts as loaded when the difference is below {agreement:g} and every image has an input gradient.
+In 16 bits it is compared with the same rounded weights computed in float32; there {float16:g} and for bfloat16
+{bfloat16:g} are allowed, because exporters that fold batch norms into convolutions round the product once more.
+"""
+
 TITLES = {
     "torchvision": "Every torchvision classifier",
     "timm": "Some of timm",
@@ -40,6 +52,11 @@ def failure(case: str, measured: Result) -> str | None:
     if not measured["gradient_nonzero"]:
         return "no input gradient"
     return None
+
+
+def header(torch_version: str) -> str:
+    """The page's introduction."""
+    return HEADER.format(torch=torch_version, agreement=AGREEMENT, **ROUNDED_AGREEMENT)
 
 
 def markdown(table: str, cases: tuple[str, ...], results: dict[str, Result], wanted: list[str]) -> str:
