@@ -21,6 +21,13 @@ PACKAGES = (
     "rich",
 )
 
+SAFE_TORCH = (2, 10)
+"""First torch whose ``torch.load(weights_only=True)`` has neither of two known ways around it.
+
+CVE-2025-32434: code runs although ``weights_only=True`` was asked for; torch 2.5.1 and earlier, mended in 2.6.
+CVE-2026-24747 (GHSA-63cw-57p8-fm3p): a checkpoint corrupts memory; torch 2.9.1 and earlier, mended in 2.10.
+"""
+
 TRAP = "operator torchvision::nms does not exist"
 """what torchvision says when its compiled part was built for another torch"""
 
@@ -93,10 +100,25 @@ def examine() -> list[Finding]:
         version = _version(package)
         missing = version == "not installed"
         findings.append(Finding(package, version, not missing, f"pip install {package}" if missing else ""))
+    findings.append(_safe_torch())
     findings.append(_torchvision())
     findings.append(_device())
     findings.extend(_plugins())
     return findings
+
+
+def _safe_torch() -> Finding:
+    version = _version("torch")
+    numbers = tuple(int(part) for part in _base(version).split(".")[:2] if part.isdecimal())
+    least = ".".join(map(str, SAFE_TORCH))
+    if numbers >= SAFE_TORCH:
+        return Finding("reading weights", f"torch is {least} or later, as safe reading of checkpoints needs")
+    return Finding(
+        "reading weights",
+        f"torch {version} is open to CVE-2025-32434 (before 2.6) or CVE-2026-24747 (before 2.10)",
+        False,
+        f"pip install 'torch>={least}': before it, a file of weights from a stranger can run code",
+    )
 
 
 def _torchvision() -> Finding:

@@ -27,6 +27,18 @@ def test_a_sound_installation(capsys: pytest.CaptureFixture[str]) -> None:
     assert "torchvision" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("version", "sound"), [("2.9.1", False), ("2.5.0+cpu", False), ("2.10.0", True), ("2.15.0", True), ("3.0", True)]
+)
+def test_a_torch_that_reads_weights_unsafely_is_found(
+    monkeypatch: pytest.MonkeyPatch, version: str, sound: bool
+) -> None:
+    monkeypatch.setattr("auditor.doctor._version", lambda package: version)
+    (finding,) = [finding for finding in examine() if finding.name == "reading weights"]
+    assert finding.sound == sound
+    assert ("CVE-2026-24747" in finding.value) != sound
+
+
 def test_the_sentence_names_the_pair_to_install() -> None:
     sentence = mismatch_sentence(RuntimeError(TRAP))
     assert sentence is not None
