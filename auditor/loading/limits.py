@@ -32,9 +32,9 @@ class Limits:
     """Operations inside If, Loop and Scan bodies, all together."""
 
     fields: Annotated[int, Setting("fields of an ONNX file, counted before it is parsed", low=1000, high=10**8)] = (
-        4_000_000
+        1_000_000
     )
-    """Protobuf fields of an ONNX file: millions of empty ones take far more memory than disk."""
+    """Protobuf fields of an ONNX file: empty ones take far more memory than disk. A large Swin has 61,000."""
 
     initializers: Annotated[
         int, Setting("constants of an ONNX graph, or tensors of a state dict", low=1, high=10**7)

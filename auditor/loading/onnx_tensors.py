@@ -123,7 +123,8 @@ def small_values(tensor: TensorProto) -> list[float]:
     if not 0 < elements(tensor) <= _SMALL:
         return []
     values = numbers(tensor)
-    return [] if values is None else [float(value) for value in values.astype(np.float64)]
+    with np.errstate(invalid="ignore"):
+        return [] if values is None else [float(value) for value in values.astype(np.float64)]
 
 
 def graphs(model: onnx.ModelProto) -> Iterator[tuple[onnx.GraphProto, int]]:

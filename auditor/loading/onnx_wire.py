@@ -18,11 +18,25 @@ from auditor.loading.limits import Limits
 from auditor.loading.quoting import listed
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MESSAGE = 11
+_STRING, _MESSAGE, _RAW = 9, 11, 12
 _SCALAR_WIRE = {1: 1, 2: 5, 6: 1, 7: 5, 15: 5, 16: 1}
 """wire type of the scalar field types of fixed width; every other scalar is a varint"""
 _MOST_LEVELS = 100
 """protobuf's own limit on nested messages"""
+_NAMES = frozenset({"name", "op_type", "domain", "input", "output", "key", "dim_param", "ref_attr_name", "overload"})
+"""the text fields that are names; the others are values and documentation"""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One field of a message type."""
+
+    name: str
+    wire: int
+    many: bool
+    text: bool
+    message: Any
+    """descriptor of the nested message type, or None"""
 
 
 @dataclass
@@ -56,54 +70,85 @@ def survey(data: bytes, limits: Limits) -> WireFacts:
     return facts
 
 
+@dataclass
+class _Level:
+    """One message that is being walked."""
+
+    name: str
+    table: dict[int, _Field]
+    position: int
+    end: int
+    seen: set[int] = field(default_factory=set)
+
+
 def _walk(data: bytes, facts: WireFacts, limits: Limits) -> None:
-    tables: dict[str, dict[int, tuple[str, int, bool, Any]]] = {}
-    stack = [(onnx.ModelProto.DESCRIPTOR, 0, len(data), 1)]
-    while stack:
-        descriptor, position, end, level = stack.pop()
-        if level > _MOST_LEVELS:
+    """Depth first, so that what is kept grows with the nesting and not with the number of fields."""
+    tables: dict[str, dict[int, _Field]] = {}
+    levels = [_level(onnx.ModelProto.DESCRIPTOR, 0, len(data), tables)]
+    while levels:
+        level = levels[-1]
+        if level.position >= level.end:
+            levels.pop()
+            continue
+        facts.fields += 1
+        if facts.fields > limits.fields:
             raise ModelFileError(
-                f"expected an ONNX model of at most {_MOST_LEVELS} nested messages, got more; audit a smaller export"
+                f"expected an ONNX model of at most {limits.fields:,} fields, got more; audit a smaller export, or "
+                "raise limits.fields"
             )
-        table = tables.get(descriptor.full_name)
-        if table is None:
-            table = tables[descriptor.full_name] = _table(descriptor)
-        seen: set[int] = set()
-        while position < end:
-            facts.fields += 1
-            if facts.fields > limits.fields:
+        key, position = _varint(data, level.position, level.end)
+        start, stop, level.position = _payload(data, key & 7, position, level.end)
+        known = level.table.get(key >> 3)
+        if known is None or not _fits(known, key & 7):
+            facts.unknown[f"{level.name}.{key >> 3}"] += 1
+            continue
+        if not known.many and key >> 3 in level.seen:
+            facts.repeated[f"{level.name}.{known.name}"] += 1
+        level.seen.add(key >> 3)
+        if known.text and start < stop:
+            _check_text(data[start:stop], known.name, limits)
+        elif known.message is not None and start < stop:
+            if len(levels) >= _MOST_LEVELS:
                 raise ModelFileError(
-                    f"expected an ONNX model of at most {limits.fields:,} fields, got more; audit a smaller export, or "
-                    "raise limits.fields"
+                    f"expected an ONNX model of at most {_MOST_LEVELS} nested messages, got more; audit a smaller "
+                    "export"
                 )
-            key, position = _varint(data, position, end)
-            start, stop, position = _payload(data, key & 7, position, end)
-            number = key >> 3
-            known = table.get(number)
-            if known is None or not _fits(known, key & 7):
-                facts.unknown[f"{descriptor.name}.{number}"] += 1
-                continue
-            name, _, many, message = known
-            if not many and number in seen:
-                facts.repeated[f"{descriptor.name}.{name}"] += 1
-            seen.add(number)
-            if message is not None:
-                stack.append((message, start, stop, level + 1))
+            levels.append(_level(known.message, start, stop, tables))
 
 
-def _table(descriptor: Any) -> dict[int, tuple[str, int, bool, Any]]:
-    """Field number → name, expected wire type, whether it may repeat, type of a nested message."""
-    table = {}
+def _level(descriptor: Any, start: int, stop: int, tables: dict[str, dict[int, _Field]]) -> _Level:
+    if descriptor.full_name not in tables:
+        tables[descriptor.full_name] = _table(descriptor)
+    return _Level(descriptor.name, tables[descriptor.full_name], start, stop)
+
+
+def _check_text(text: bytes, name: str, limits: Limits) -> None:
+    """Names are short, and texts are UTF-8: parsers disagree on what else to do with them."""
+    if len(text) > (limits.name_characters if name in _NAMES else limits.label_characters * 4):
+        raise ModelFileError(
+            f"expected at most {limits.name_characters:,} characters in a name, got {len(text):,} bytes; audit a "
+            "smaller export, or raise limits.name_characters"
+        )
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelFileError(
+            f"expected text in UTF-8, got other bytes in a {name}; export or download the model again"
+        ) from error
+
+
+def _table(descriptor: Any) -> dict[int, _Field]:
+    found = {}
     for one in descriptor.fields:
-        message = one.message_type if one.type == _MESSAGE else None
         many = one.is_repeated if hasattr(one, "is_repeated") else one.label == one.LABEL_REPEATED
-        wire = _BYTES if one.type in (9, 11, 12) else _SCALAR_WIRE.get(one.type, _VARINT)
-        table[one.number] = (one.name, wire, bool(many), message)
-    return table
+        wire = _BYTES if one.type in (_STRING, _MESSAGE, _RAW) else _SCALAR_WIRE.get(one.type, _VARINT)
+        message = one.message_type if one.type == _MESSAGE else None
+        found[one.number] = _Field(one.name, wire, bool(many), one.type == _STRING, message)
+    return found
 
 
-def _fits(known: tuple[str, int, bool, Any], wire: int) -> bool:
-    return wire == known[1] or (known[2] and wire == _BYTES)  # repeated numbers come one by one or packed
+def _fits(known: _Field, wire: int) -> bool:
+    return wire == known.wire or (known.many and wire == _BYTES)  # repeated numbers come one by one or packed
 
 
 def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
