@@ -1,10 +1,22 @@
-"""Static inspection of model files: what they say of themselves, with nothing in them run. Imports no torch."""
+"""Static inspection of model files: what they say of themselves, with nothing in them run.
+
+Imports no torch; what an examination gives (`Examination`) can be read without onnx either.
+"""
 
 from __future__ import annotations
 
-from auditor.findings import FileFinding
-from auditor.inspection.examination import Examination, OperationCount, TensorFact
-from auditor.inspection.examine import examine
-from auditor.loading.onnx_external import ExternalFile
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Examination", "ExternalFile", "FileFinding", "OperationCount", "TensorFact", "examine"]
+from auditor.inspection.examination import Examination, OperationCount, TensorFact
+
+if TYPE_CHECKING:
+    from auditor.inspection.examining import examine
+
+__all__ = ["Examination", "OperationCount", "TensorFact", "examine"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "examine":
+        return import_module("auditor.inspection.examining").examine
+    raise AttributeError(f"module 'auditor.inspection' has no attribute '{name}'")

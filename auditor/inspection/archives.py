@@ -118,11 +118,6 @@ def _layout(entries: list[zipfile.ZipInfo], head: bytes) -> Iterator[FileFinding
             "danger",
             "the file does not begin as an archive but ends as one, so that readers disagree on what it is",
         )
-    packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-    if packed and any(entry.filename.endswith("data.pkl") for entry in entries):
-        yield FileFinding(
-            "compressed-members", "info", f"{len(packed)} members are compressed; torch.save stores them plainly"
-        )
 
 
 def _pickle_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits) -> PickleFacts | None:

@@ -33,6 +33,12 @@ float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint
 float double long int short float8_e4m3fn float8_e5m2 qint8 quint8 qint32
 """
 _DTYPES = frozenset(_DTYPE_NAMES.split())
+_PLAIN_NAMES = "set frozenset complex bytearray bytes slice range list dict tuple int float bool str object"
+_PLAIN = frozenset(
+    [f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _PLAIN_NAMES.split()]
+    + ["_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor"]
+)
+"""what pickles of plain values are made with; none of it acts on anything outside"""
 _HONEST = ("torch", "torchvision", "timm", "transformers", "numpy", "lightning", "pytorch_lightning", "ultralytics")
 """packages whose classes lie in honestly pickled modules and checkpoints"""
 _RUNNING_MODULES = """
@@ -45,10 +51,11 @@ _RUNS = frozenset(_RUNNING_MODULES.split())
 
 
 def is_tensor_name(name: str) -> bool:
-    """Whether a name is one that state dicts need, or that stands on the list of harmless ones."""
+    """Whether a name is one that state dicts or plain values need, or stands on the list of harmless ones."""
     module, _, leaf = name.rpartition(".")
     return (
         name in _TENSORS
+        or name in _PLAIN
         or name in SAFE_NAMES
         or (module == "torch" and (leaf.endswith("Storage") or leaf in _DTYPES))
         or (module == "torch._utils" and leaf.startswith("_rebuild"))

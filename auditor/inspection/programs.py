@@ -68,12 +68,15 @@ def program_findings(archive: zipfile.ZipFile, limits: Limits) -> Iterator[FileF
     switches = 0
     for text in sources(archive, limits).values():
         switches += len(_SWITCH.findall(text))
-        reaching.update(match[1] for match in _METHOD.finditer(text) if match[1] in _IO)
-        for domain, name in _calls(text):
+        calls = list(_calls(text))
+        named = Counter(name.rpartition(".")[2] for _, name in calls)
+        methods = Counter(match[1] for match in _METHOD.finditer(text))
+        reaching += methods | Counter({leaf: named[leaf] for leaf in named.keys() & _IO})
+        for domain, name in calls:
             leaf = name.rpartition(".")[2]
             if leaf in _IO:
-                reaching[leaf] += 1
-            elif domain not in _BUILT_IN_OPS or name.startswith("classes"):
+                continue
+            if domain not in _BUILT_IN_OPS or name.startswith("classes"):
                 foreign[f"{domain}.{name}"] += 1
             elif domain == "aten" and not is_pure(leaf):
                 strange[leaf] += 1
