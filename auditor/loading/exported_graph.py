@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from auditor.errors import ModelFileError, UnsupportedOperatorsError
 from auditor.loading.exported_weights import DTYPES, damaged
@@ -87,6 +87,20 @@ class Graph:
     def __init__(self) -> None:
         self.fx = fx.Graph()
         self.values: dict[str, fx.Node] = {}
+        self.image: fx.Node | None = None
+        self._device: fx.Node | None = None
+
+    def take_image(self, name: str) -> None:
+        """The one input that the caller gives."""
+        self.image = self.fx.placeholder("image")
+        self.bind(name, self.image)
+
+    def device(self) -> fx.Node:
+        """Where new tensors are made: beside the image, wherever the program was exported."""
+        if self.image is None:
+            raise damaged("no input")
+        self._device = self._device or self.fx.call_function(_device_of, (self.image,))
+        return self._device
 
     def bind(self, name: Any, node: fx.Node) -> None:
         """Give a node of ours a name of the file's. Raises ModelFileError for a name that is taken."""
@@ -150,8 +164,8 @@ class Graph:
         ((kind, content),) = given.items()
         if kind in _PLAIN:
             return _plain(kind, content)
-        if kind in ("as_none", "as_device"):  # wherever it was exported, the audit chooses the device
-            return None if kind == "as_none" else torch.device("cpu")
+        if kind in ("as_none", "as_device"):
+            return None if kind == "as_none" else self.device()
         if kind in _NUMBERED and type(content) is int and content in _NUMBERED[kind]:
             return _NUMBERED[kind][content]
         if kind == "as_tensor" and isinstance(content, dict):
@@ -172,6 +186,10 @@ class Graph:
         if isinstance(given, dict) and "as_name" in given:
             return self.value(given["as_name"])
         return self._argument(given)
+
+
+def _device_of(image: Tensor) -> torch.device:
+    return image.device
 
 
 def _name_of(output: Any) -> Any:

@@ -111,7 +111,8 @@ def _inputs(made: Graph, root: nn.Module, specs: Any, tensors: dict[str, dict[st
     for kind, spec in _specs(specs):
         if kind == "user_input":
             name = _tensor_name(spec.get("arg"))
-            made.bind(name, made.fx.placeholder("image"))
+            if not images:
+                made.take_image(name)
             images.append(name)
         else:
             rest.append((kind, spec))

@@ -108,6 +108,21 @@ def test_views_and_strides_of_weights(tmp_path: Path) -> None:
     assert torch.allclose(loaded.module(x), network(x), atol=1e-6)
 
 
+class Makes(nn.Module):
+    """Makes tensors of its own while it runs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        ramp = torch.arange(x.shape[3], device=x.device, dtype=x.dtype)
+        return (x * ramp + torch.zeros(x.shape[3], device=x.device)).sum((2, 3))
+
+
+def test_tensors_are_made_where_the_images_are(tmp_path: Path) -> None:
+    """Exported on the CPU, audited on another device."""
+    module = load_network(_export(Makes(), tmp_path / "m.pt2", images(2, 3, 2, 2))).module
+    assert torch.allclose(module(images(3, 3, 2, 2)), Makes()(images(3, 3, 2, 2)))
+    assert module.to("meta")(images(3, 3, 2, 2).to("meta")).device.type == "meta"
+
+
 def test_bfloat16_weights_are_computed_in_float32(tmp_path: Path) -> None:
     network = perturb(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
     rounded = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).bfloat16()
