@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickletools
 import zipfile
 from pathlib import Path
@@ -21,7 +22,8 @@ def imported_names(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if entry.filename.endswith(".pkl") and entry.file_size <= _MOST_BYTES:
-                    with archive.open(entry) as stream:
+                    # headers that contradict each other, encryption, other compressions: torch may read them all the same
+                    with contextlib.suppress(Exception), archive.open(entry) as stream:
                         found.update(dict.fromkeys(_scan(stream)))
     else:
         with path.open("rb") as stream:
@@ -31,10 +33,9 @@ def imported_names(path: Path) -> list[str]:
 
 def _harmless(name: str) -> bool:
     module, _, leaf = name.rpartition(".")
-    storage = module == "torch" and leaf.endswith("Storage")
+    storage = module in ("torch", "torch.storage") and leaf.endswith("Storage")
     return (
         storage
-        or module == "torch.storage"
         or name == "collections.OrderedDict"
         or (module in _HARMLESS_MODULES and leaf.startswith("_rebuild"))
     )

@@ -28,7 +28,7 @@ def check_archive(path: Path, limits: Limits) -> list[zipfile.ZipInfo]:
             f"expected an archive of at most {limits.archive_members:,} members and {limits.file_bytes:,} "
             f"bytes, got {len(entries):,} members that unpack to {unpacked:,} bytes; save the model again"
         )
-    names = [entry.filename for entry in entries]
+    names = [entry.filename.casefold() for entry in entries]  # torch's reader takes names that differ in case for one
     if len(set(names)) < len(names) or any(entry.flag_bits & 1 for entry in entries):
         raise ModelFileError(
             f"expected an archive as torch writes it, got {quoted(path.name)} with repeated or encrypted members; "

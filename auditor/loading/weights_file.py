@@ -17,6 +17,7 @@ from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.loading.checkpoints import Candidate, StateDict, candidates_in
 from auditor.loading.limits import Limits
 from auditor.loading.other_kinds import kind_of_pickle
+from auditor.loading.pickle_check import check_pickles
 from auditor.loading.pickle_scan import imported_names
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.safe_globals import SAFE_NAMES, stand_ins
@@ -27,6 +28,10 @@ REMEDY = (
     "or export the network to ONNX"
 )
 """The safe ways to hand over a network."""
+
+
+_MOST_AXES = 16
+"""axes of one tensor; a file can ask for thousands, each of which would be shown in a message"""
 
 
 def read_weights(path: Path, kind: str, limits: Limits) -> list[Candidate]:
@@ -68,6 +73,11 @@ def _plain(name: str, tensor: Tensor) -> Tensor:
             f"expected dense, unquantised weights, got {quoted(name)}, which is sparse, quantised, complex or without "
             "data; export the network to ONNX"
         )
+    if tensor.dim() > _MOST_AXES:
+        raise ModelFileError(
+            f"expected weights of at most {_MOST_AXES} axes, got {quoted(name)} with {tensor.dim():,}; "
+            "export the network to ONNX"
+        )
     try:
         plain = tensor.contiguous()
         return plain.float() if plain.is_floating_point() else plain
@@ -96,6 +106,7 @@ def _read_pytorch(path: Path, limits: Limits) -> Any:
             "expected a PyTorch file of version 0.1.10 or later, got the tar format before it, "
             f"which torch reads only by executing it; load it with the torch that wrote it, then {REMEDY}"
         )
+    check_pickles(path, limits)
     try:
         with path.open("rb") as stream, warnings.catch_warnings():  # a path would be judged by its extension
             warnings.simplefilter("ignore")
