@@ -197,6 +197,17 @@ class FileFinding:
 
 
 @dataclass(frozen=True)
+class ExternalFile:
+    """A second file that holds weights of the model."""
+
+    name: str
+    """path within the model's folder, escaped"""
+    size: int
+    """bytes"""
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Trial:
     """What came of loading a model without scanning it (`auditor.trial`)."""
 

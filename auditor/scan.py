@@ -101,6 +101,7 @@ def open_models(request: ScanRequest) -> Opened:
         as_black_box=request.settings.black_box,
     )
     notes = list(network.notes)
+    findings += executed(network.executed)
     if request.reference is None:
         return Opened(suspect, None, tuple(notes), tuple(findings))
     options = request.reference_options or replace(request.model_options, arch=None)
@@ -117,9 +118,16 @@ def open_models(request: ScanRequest) -> Opened:
         limits=request.limits,
         as_black_box=request.settings.black_box,
     )
+    findings += executed(its_network.executed, OF_REFERENCE)
     check_pair(suspect, reference)
     notes += [f"reference: {note}" for note in its_network.notes]
     return Opened(suspect, reference, tuple(notes), tuple(findings))
+
+
+def executed(was: bool, where: str = "") -> tuple[FileFinding, ...]:
+    """The record of a file that was run on the caller's demand."""
+    message = "the file was executed (--unsafe-pickle): whatever is in it ran with your rights"
+    return (FileFinding("file-executed", "danger", message, where),) if was else ()
 
 
 def measure_all(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from auditor.findings import FileFinding
-from auditor.loading.onnx_external import ExternalFile
+from auditor.findings import ExternalFile, FileFinding
 
 
 @dataclass(frozen=True)

@@ -19,23 +19,13 @@ import onnx
 from onnx import TensorProto
 
 from auditor.errors import ModelFileError, UnsafeFileError
+from auditor.findings import ExternalFile
 from auditor.loading.limits import Limits
 from auditor.loading.onnx_tensors import elements, raw_bytes, tensors, typed_field
 from auditor.loading.quoting import quoted
 
 _BLOCK = 1 << 20
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-@dataclass(frozen=True)
-class ExternalFile:
-    """A second file that holds weights of the model."""
-
-    name: str
-    """path within the model's folder, escaped"""
-    size: int
-    """bytes"""
-    sha256: str
 
 
 @dataclass(frozen=True)
