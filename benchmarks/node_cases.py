@@ -8,7 +8,7 @@ first float one stored in the file as an initializer.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from onnx import TensorProto, numpy_helper
 
 from auditor.errors import ModelFileError, UnsupportedOperatorsError
 from auditor.loading.onnx_convert import convert
-from auditor.loading.onnx_converters.elements import TORCH_TYPE
+from auditor.loading.onnx_converters.elements import CARRIED_TYPE, TORCH_TYPE
 from auditor.loading.onnx_prepare import prepare
 
 Fate = Literal["agree", "agree with constants", "refused", "disagree"]
@@ -89,8 +89,8 @@ class NodeCase:
         types = {value.type.tensor_type.elem_type for value in self.model.graph.input}
         if not (types & FLOATS) and not quantised:
             return "no float input"
-        if not types <= set(TORCH_TYPE):
-            return "inputs of a type that no image and no layer has"
+        if not types <= set(TORCH_TYPE) | set(CARRIED_TYPE):
+            return "inputs of a type that no layer has"
         return None
 
 
@@ -126,49 +126,72 @@ def _operation(name: str, model: onnx.ModelProto) -> str:
     return "graphs of several operations"
 
 
-def fate_of(case: NodeCase) -> tuple[Fate, str]:
-    """What this project does with a case, and how it refused or disagreed."""
-    fate, why = _tried(case.model, case.data)
-    if fate == "refused":
-        stored = _with_constants(case)
-        if stored is not None:
-            again, reason = _tried(*stored)
-            if again == "agree":
-                return "agree with constants", why
-            if again == "disagree":
-                return again, reason
-    return fate, why
+class Refused(Exception):
+    """A converter said that it does not convert a case."""
 
 
-def _tried(model: onnx.ModelProto, data: list[tuple[list[Any], list[Any]]]) -> tuple[Fate, str]:
+Convert = Callable[[onnx.ModelProto], torch.nn.Module]
+
+
+def by_auditor(model: onnx.ModelProto) -> torch.nn.Module:
+    """Convert as the auditor does. Raises Refused for a clean refusal; any other exception is a crash."""
     types = [value.type.tensor_type.elem_type for value in model.graph.input]
     if any(kind not in TORCH_TYPE for kind in types):
-        return "refused", "an input of a type that is not audited"
+        raise Refused("an input of a type that no image and no layer has")
     try:
         prepared, _ = prepare(model)
-        module = convert(prepared)
+        return convert(prepared)
     except UnsupportedOperatorsError as error:
-        return "refused", str(error)
+        raise Refused(str(error)) from error
     except ModelFileError as error:
         if error.__cause__ is None or isinstance(error.__cause__, NotImplementedError):
-            return "refused", str(error)
-        return "disagree", f"raised while converting: {error.__cause__!r}"
+            raise Refused(str(error)) from error
+        raise
+
+
+def by_onnx2torch(model: onnx.ModelProto) -> torch.nn.Module:
+    """Convert with onnx2torch alone, for comparison; whatever it raises counts as a refusal."""
+    from onnx2torch import convert as stock
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     try:
+        return stock(copy).eval()
+    except Exception as error:
+        raise Refused(str(error)) from error
+
+
+def fate_of(case: NodeCase, converted: Convert = by_auditor) -> tuple[Fate, str]:
+    """What becomes of a case, and how it was refused or disagreed."""
+    fate, why = _tried(case.model, case.data, converted)
+    stored = _with_constants(case) if fate == "refused" else None
+    if stored is None:
+        return fate, why
+    again, reason = _tried(*stored, converted)
+    return ("agree with constants" if again == "agree" else again), reason
+
+
+def _tried(model: onnx.ModelProto, data: list[tuple[list[Any], list[Any]]], converted: Convert) -> tuple[Fate, str]:
+    try:
+        module = converted(model)
         for inputs, outputs in data:
-            difference = disagreement(module, model, inputs, outputs)
+            difference = disagreement(module, model, inputs, outputs, in_float32=converted is by_auditor)
             if difference:
                 return "disagree", difference
-    except (NotImplementedError, ModelFileError) as error:
-        return "refused", str(error)
-    except Exception as error:  # whatever torch raises: a crash counts against us
+    except (Refused, NotImplementedError, ModelFileError) as error:
+        crash = isinstance(error, ModelFileError) and error.__cause__ is not None
+        return ("disagree" if crash else "refused"), str(error)
+    except Exception as error:  # whatever torch raises: a crash counts as a disagreement
         return "disagree", f"raised while running: {error!r}"
     return "agree", ""
 
 
-def disagreement(module: torch.nn.Module, model: onnx.ModelProto, inputs: list[Any], outputs: list[Any]) -> str | None:
+def disagreement(
+    module: torch.nn.Module, model: onnx.ModelProto, inputs: list[Any], outputs: list[Any], in_float32: bool = True
+) -> str | None:
     """How the module's results differ from the stored ones, or ``None``."""
     with torch.no_grad():
-        results = module(*(_tensor(value) for value in inputs))
+        results = module(*(_tensor(value, in_float32) for value in inputs))
     results = [results] if isinstance(results, torch.Tensor) else list(results)
     if len(results) != len(outputs):
         return f"expected {len(outputs)} outputs, got {len(results)}"
@@ -177,15 +200,15 @@ def disagreement(module: torch.nn.Module, model: onnx.ModelProto, inputs: list[A
         if tuple(ours.shape) != wanted.shape:
             return f"expected shape {wanted.shape}, got {tuple(ours.shape)}"
         relative, absolute = TOLERANCE.get(value.type.tensor_type.elem_type, (0.0, 0.0))
-        given, wanted = ours.numpy().astype(np.float64), wanted.astype(np.float64)
+        given, wanted = ours.double().numpy(), wanted.astype(np.float64)
         if not np.allclose(given, wanted, rtol=relative, atol=absolute, equal_nan=True):
             return f"largest difference {np.nanmax(np.abs(given - wanted)):.3g}"
     return None
 
 
-def _tensor(value: Any) -> torch.Tensor:
+def _tensor(value: Any, in_float32: bool) -> torch.Tensor:
     array = np.asarray(value)
-    if array.dtype.kind not in "iub":
+    if in_float32 and array.dtype.kind not in "iub":
         array = array.astype(np.float32)
     return torch.from_numpy(np.array(array))
 
@@ -210,9 +233,3 @@ def _with_constants(case: NodeCase) -> tuple[onnx.ModelProto, list[tuple[list[An
     del model.graph.input[:]
     model.graph.input.append(values[image])
     return model, [([inputs[image]], outputs)]
-
-
-def fates(cases: list[NodeCase]) -> Iterator[tuple[NodeCase, Fate, str]]:
-    """Every case with its fate."""
-    for case in cases:
-        yield case, *fate_of(case)

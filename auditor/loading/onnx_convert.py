@@ -151,6 +151,11 @@ def convert(model: onnx.ModelProto) -> fx.GraphModule:
             module = build(model)
     except ModelFileError:
         raise
+    except NotImplementedError as error:
+        raise ModelFileError(
+            f"expected operations used in ways that convert, got {quoted(str(error), 400)}; "
+            "export the model again with torch.onnx.export, or audit its state dict"
+        ) from error
     except Exception as error:  # converters raise whatever a malformed attribute makes them raise
         raise ModelFileError(
             "expected an ONNX graph that converts to torch, got "

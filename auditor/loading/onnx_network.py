@@ -99,7 +99,8 @@ def network_from_model(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
             f"expected one output of shape (N, classes), got {tuple(scores.shape)}; "
             "this looks like no image classifier: export the class scores alone"
         )
-    verify(module, meant, images(sizes.batch or fixed_batch or 4))
+    note = verify(module, meant, images(sizes.batch or fixed_batch or 4))
+    notes.extend([note] if note else [])
     if fixed_batch is not None:
         notes.append(f"the graph runs at a batch of {fixed_batch} only, so the audit is slower")
     return OnnxNetwork(
@@ -182,6 +183,8 @@ def _flatten_scores(graph: fx.GraphModule, images: Tensor) -> None:
 def _specialise_at(graph: fx.GraphModule, images: _Images, batch: int) -> None:
     try:
         specialise(graph, images, (batch, batch), literal_batch=False)
+    except ModelFileError:
+        raise
     except Exception as error:
         raise _does_not_run(error) from error
 
@@ -198,6 +201,8 @@ def _run(module: nn.Module, images: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             scores = module(images)
+    except ModelFileError:
+        raise
     except Exception as error:
         raise _does_not_run(error) from error
     if not isinstance(scores, Tensor):

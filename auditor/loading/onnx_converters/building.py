@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections import Counter
 from typing import Any
 
 import onnx
@@ -23,7 +24,7 @@ _QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QL
 def build(model: onnx.ModelProto) -> fx.GraphModule:
     """A torch module over the graph's inputs, giving its one output, or a tuple of them.
 
-    Raises NotImplementedError for an operation, or a way of using one, that nothing converts.
+    Raises NotImplementedError that names every operation, and way of using one, that nothing converts.
     """
     return _Builder(model).module()
 
@@ -37,12 +38,22 @@ class _Builder:
         self.root.add_module("initializers", self.constants)
         self.graph = fx.Graph()
         self.values: dict[str, fx.Node] = {}
+        self.refused: Counter[str] = Counter()
 
     def module(self) -> fx.GraphModule:
         for position, name in enumerate(self.onnx.input_values, 1):
             self.values[name] = self.graph.placeholder(f"input_{position}")
         for index, node in enumerate(self.onnx.nodes.values()):
-            self._add(index, node)
+            try:
+                self._add(index, node)
+            except NotImplementedError as error:  # go on, so that one message names them all
+                self.refused[str(error)] += 1
+                self.values.update(dict.fromkeys(node.output_values, self.graph.get_attr("initializers")))
+        if self.refused:
+            reasons = sorted(self.refused.items())
+            raise NotImplementedError(
+                "; ".join(why if count == 1 else f"{why}, {count} times" for why, count in reasons)
+            )
         outputs = tuple(self._value(name) for name in self.onnx.output_values)
         self.graph.output(outputs[0] if len(outputs) == 1 else outputs)
         self.graph.lint()
@@ -54,7 +65,8 @@ class _Builder:
             raise NotImplementedError(f"operation {node.operation_type}")
         self._check_constants(node)
         module, mapping = converter(node, self.onnx)
-        name = f"{node.operation_type.lower()}_{index}" if node.operation_type.isalnum() else f"custom_{index}"
+        plain = node.operation_type.isascii() and node.operation_type.isalnum()
+        name = f"{node.operation_type.lower()}_{index}" if plain else f"custom_{index}"
         self.root.add_module(name, module)
         call = self.graph.call_module(name, self._arguments(module, mapping.inputs))
         if len(node.output_values) == 1:

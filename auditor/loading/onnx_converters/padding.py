@@ -10,6 +10,7 @@ from onnx2torch.onnx_node import OnnxNode
 from onnx2torch.utils.common import OperationConverterResult
 from torch import Tensor
 
+from auditor.loading.onnx_converters.elements import check_elements
 from auditor.loading.onnx_converters.registration import StaticArguments, converter, integers, result
 
 _TORCH_MODE = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -96,6 +97,7 @@ class Pad(StaticArguments):
         begin, end = [0] * x.dim(), [0] * x.dim()
         for position, axis in enumerate(named):
             begin[axis], end[axis] = amounts[position], amounts[position + len(named)]
+        check_elements(size + sum(ends) for size, *ends in zip(x.shape, begin, end, strict=True))
         value = self.value if constant_value is None else float(constant_value)
         flat = [amount for pair in zip(reversed(begin), reversed(end), strict=True) for amount in pair]
         if self.mode == "constant":

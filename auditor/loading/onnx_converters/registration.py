@@ -20,6 +20,7 @@ from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
 from torch import nn
 
 from auditor import registry
+from auditor.errors import ConfigError
 from auditor.loading.onnx_converters.elements import to_torch
 
 Converter = Callable[[OnnxNode, OnnxGraph], OperationConverterResult]
@@ -69,12 +70,18 @@ def converter(operation: str, *versions: int, domain: str = "") -> Callable[[Con
 
 
 def load_plugins() -> None:
-    """Load the entry points of the group, once. Raises ConfigError for a plugin that does not import."""
+    """Load the entry points of the group, once. Raises ConfigError for a plugin that fails."""
     for name in registry.names(CONVERTERS):
         if name not in _loaded_plugins:
             plugin = registry.load(CONVERTERS, name)
-            if callable(plugin):
-                plugin()
+            try:
+                if callable(plugin):
+                    plugin()
+            except Exception as error:
+                raise ConfigError(
+                    f"expected plugin '{name}' to register its ONNX converters, got {type(error).__name__}: {error}; "
+                    "reinstall or remove the package that brings it"
+                ) from error
             _loaded_plugins.add(name)
 
 

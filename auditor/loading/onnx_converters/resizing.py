@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from onnx2torch.onnx_graph import OnnxGraph
 from onnx2torch.onnx_node import OnnxNode
@@ -87,7 +88,9 @@ class Resize(StaticArguments):
     ) -> tuple[list[int], list[float]]:
         wanted = [] if sizes is None else integers(sizes)
         if not wanted:
-            return [math.floor(length * scale) for length, scale in zip(lengths, scales, strict=True)], scales
+            # in float32, as runtimes do: 5 · 1.4 is 7 there, and less than 7 in float64
+            products = np.array(lengths, dtype=np.float32) * np.array(scales, dtype=np.float32)
+            return [math.floor(product) for product in products], scales
         factors = [target / length for target, length in zip(wanted, lengths, strict=True)]
         if self.how.keep_aspect_ratio_policy == "stretch":
             return wanted, factors
