@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from auditor.errors import ArchitectureError
@@ -95,6 +96,8 @@ def _settled(
         state = module.state_dict()
         state.update(plain_weights(taken.state, limits))
         module.load_state_dict(state, strict=True)
+    if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in taken.state.values()):
+        notes = (*notes, "weights stored in another precision than float32 are computed in float32")
     return _Fitted(taken, architecture, module, notes)
 
 

@@ -152,7 +152,7 @@ def test_precision_and_legacy(tmp_path: Path, raw: nn.Module, dtype: torch.dtype
     state = {"model": _prefixed({n: t.to(dtype) for n, t in raw.state_dict().items()}, "module.")}
     path = _saved(state, tmp_path, _use_new_zipfile_serialization=zipped)
     assert all(p.dtype == torch.float32 for p in load_network(path).module.parameters())
-    _agrees(path, raw, atol=5e-2)
+    assert any("another precision than float32" in note for note in _agrees(path, raw, atol=5e-2))
 
 
 class Small(nn.Module):
