@@ -132,7 +132,7 @@ def _walk(flow: Flow, nodes: Iterable[onnx.NodeProto], known: Known, level: int)
         for name, value in zip(node.output, results, strict=False):
             if name:
                 known[name] = value
-        op = node.op_type if node.domain in ops.STANDARD else f"{node.domain}::{node.op_type}"
+        op = ops.canonical(node.domain, node.op_type)
         where = quoted(node.name or (node.output[0] if node.output else ""))[1:-1]
         result = results[0] if results else Value()
         flow.visits.append(Visit(node, op, operands, result, where, level, next(iter(going_on), None)))
@@ -201,7 +201,7 @@ def _merged(flow: Flow, values: tuple[Value, ...]) -> Value:
 
 
 def _plain(flow: Flow, node: onnx.NodeProto, operands: tuple[Value, ...]) -> list[Value]:
-    op = node.op_type if node.domain in ops.STANDARD else ""
+    op = ops.canonical(node.domain, node.op_type)
     if op == "Constant":
         tensor = next((a.t for a in node.attribute if a.HasField("t")), None)
         return [Value(anchor=flow.number()) if tensor is None else _constant(flow, tensor)]

@@ -10,15 +10,15 @@ import onnx
 from onnx import TensorProto
 
 from auditor.errors import ModelFileError
-from auditor.findings import FileFinding
+from auditor.findings import ExternalFile, FileFinding
 from auditor.inspection.constants import template_findings, weight_findings
 from auditor.inspection.examination import OperationCount, TensorFact
 from auditor.inspection.flow import trace
-from auditor.inspection.operations import STANDARD
+from auditor.inspection.operations import RUNTIME, STANDARD
 from auditor.inspection.selection import selection_findings, unused_findings
 from auditor.loading.limits import Limits
 from auditor.loading.onnx_bombs import check_sizes
-from auditor.loading.onnx_external import ExternalFile, load_external
+from auditor.loading.onnx_external import load_external
 from auditor.loading.onnx_file import parse
 from auditor.loading.onnx_tensors import elements, nodes, raw_bytes, tensors
 from auditor.loading.onnx_traps import disarm
@@ -106,18 +106,22 @@ def type_name(number: int) -> str:
 def _foreign(model: onnx.ModelProto) -> list[FileFinding]:
     """Operations of other domains than ONNX's own, which somebody's library would compute."""
     local = {(function.domain, function.name) for function in model.functions}
-    counts = Counter(
-        f"{node.domain}::{node.op_type}"
-        for node in nodes(model)
-        if node.domain not in STANDARD and (node.domain, node.op_type) not in local
-    )
-    if not counts:
-        return []
-    shown = listed([f"{quoted(name)[1:-1]} ({count}×)" for name, count in counts.most_common()])
-    return [
-        FileFinding(
-            "custom-operations",
-            "warning",
-            f"operations outside of ONNX's own are in the graph: {shown}; what they compute is not in the file",
+    findings = []
+    for own in (True, False):
+        counts = Counter(
+            f"{node.domain}::{node.op_type}"
+            for node in nodes(model)
+            if node.domain not in STANDARD
+            and (node.domain, node.op_type) not in local
+            and (node.domain == RUNTIME) is own
         )
-    ]
+        if not counts:
+            continue
+        shown = listed([f"{quoted(name)[1:-1]} ({count}×)" for name, count in counts.most_common()])
+        if own:
+            message = f"operations that onnxruntime adds to ONNX's own are in the graph: {shown}"
+            findings.append(FileFinding("runtime-operations", "info", message))
+        else:
+            message = f"operations of somebody's library are in the graph: {shown}; the file does not say what they do"
+            findings.append(FileFinding("custom-operations", "warning", message))
+    return findings

@@ -7,6 +7,9 @@ from onnx import TensorProto
 STANDARD = ("", "ai.onnx")
 """ONNX's own domain, under either name"""
 
+RUNTIME = "com.microsoft"
+"""the domain of onnxruntime's own operations"""
+
 CONTROL = frozenset({"If", "Loop", "Scan"})
 
 SHAPE_ONLY = frozenset({"Shape", "Size", "EyeLike", "RandomNormalLike", "RandomUniformLike"})
@@ -91,3 +94,15 @@ CHOOSING: dict[str, tuple[int, ...]] = {
     "ReverseSequence": (1,),
 }
 """the operands that say which or how many, not what"""
+
+
+def canonical(domain: str, kind: str) -> str:
+    """The ONNX operation that this one is a form of; ``domain::type`` for anything else outside of ONNX's own domain.
+
+    onnxruntime's quantised operations (``com.microsoft::QLinearAdd``) do to the image what their float forms do.
+    """
+    if domain in STANDARD:
+        return kind
+    if domain == RUNTIME and (kind.startswith("QLinear") or kind == "QGemm"):
+        return kind.removeprefix("QLinear") if kind != "QGemm" else "Gemm"
+    return f"{domain}::{kind}"

@@ -8,11 +8,11 @@ from pathlib import Path
 import onnx
 
 from auditor.errors import ModelFileError
-from auditor.findings import FileFinding
+from auditor.findings import ExternalFile, FileFinding
 from auditor.loading.limits import Limits
 from auditor.loading.onnx_bombs import check_sizes
 from auditor.loading.onnx_counts import check_counts
-from auditor.loading.onnx_external import ExternalFile, load_external
+from auditor.loading.onnx_external import load_external
 from auditor.loading.onnx_labels import labels_of
 from auditor.loading.onnx_traps import REFUSED, disarm
 from auditor.loading.onnx_wire import WireFacts, shown, survey
