@@ -16,8 +16,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import os
-import subprocess
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loading_case import measure_confined, warm_up
 from benchmarks.loading_networks import names, parameters
 from benchmarks.loading_tables import header, markdown
 
@@ -60,20 +60,24 @@ def measured(file: Path) -> dict[str, dict[str, Any]]:
 
 def run(architecture: str, cases: tuple[str, ...], args: argparse.Namespace) -> dict[str, Any]:
     """Measure one architecture in a process of its own; a process that fails is a result too."""
+    fork = multiprocessing.get_context("fork")  # imports and the exporter's tables are there already
     with tempfile.TemporaryDirectory(dir=args.out) as work:
-        command = [sys.executable, "-m", "benchmarks.loading_case", architecture, "--work", work]
-        command += ["--memory-gib", str(args.memory_gib), "--cases", *cases]
-        command += ["--keep", str(args.keep)] if args.keep else []
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        answer, told = fork.Pipe(duplex=False)
+        options = (architecture, list(cases), Path(work), args.keep, args.memory_gib, told)
+        process = fork.Process(target=measure_confined, args=options)
+        process.start()
+        told.close()
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=args.seconds, env=environment)
-        except subprocess.TimeoutExpired:
-            return {"name": architecture, "error": f"took more than {args.seconds:g} s"}
-    if done.returncode == 0:
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return result
-    reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
-    return {"name": architecture, "error": f"exit status {done.returncode}: {reason}"}
+            if not answer.poll(args.seconds):
+                return {"name": architecture, "error": f"took more than {args.seconds:g} s"}
+            result: dict[str, Any] = json.loads(answer.recv_bytes())
+            return result
+        except EOFError:
+            process.join()
+            return {"name": architecture, "error": f"ended with exit status {process.exitcode}"}
+        finally:
+            process.kill()
+            process.join()
 
 
 def measure(table: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -104,6 +108,8 @@ def main() -> None:
     parser.add_argument("--memory-gib", type=float, default=16.0, help="limit for one architecture")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    if not args.table_only:
+        warm_up()
     for table in args.table or TABLES:
         if not args.table_only:
             for result in measure(table, args):

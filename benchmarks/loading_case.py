@@ -1,24 +1,18 @@
-"""Measure how one architecture loads; run in a process of its own by ``benchmarks.loading``.
-
-    python -m benchmarks.loading_case torchvision:resnet18 --cases dynamo legacy-17 --work /tmp/here
-
-The last line it prints is JSON: `measure_architecture`'s result.
-"""
+"""Measure how one architecture loads; ``benchmarks.loading`` does so in a process for each."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
 import os
 import resource
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -239,22 +233,25 @@ def keep_copy(path: Path, target: Path, whole_bytes: int = 60 << 20, most: int =
     onnx.save(model, target)
 
 
-def main() -> None:
-    """Print the measurements of one architecture as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("architecture")
-    parser.add_argument("--cases", nargs="+", required=True)
-    parser.add_argument("--work", type=Path, required=True, help="exists; exports are written and deleted here")
-    parser.add_argument("--memory-gib", type=float, default=16.0)
-    parser.add_argument("--keep", type=Path)
-    args = parser.parse_args()
+def warm_up() -> None:
+    """Import what every measurement needs and let the exporter build its tables, once for all processes."""
     torch.set_num_threads(1)
-    most = int(args.memory_gib * 2**30)
+    import onnxruntime  # noqa: F401
+    import torchvision  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder:
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+        save(network, Case("dynamo"), 8, Path(folder))
+
+
+def measure_confined(
+    architecture: str, cases: list[str], work: Path, keep: Path | None, memory_gib: float, told: Connection
+) -> None:
+    """Measure one architecture within a limit of memory and send the result as JSON; the main function of a process."""
+    most = int(memory_gib * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    with tempfile.TemporaryDirectory(dir=args.work) as folder:
-        result = measure_architecture(args.architecture, args.cases, Path(folder), args.keep)
-    sys.stdout.write(json.dumps(result) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        result = measure_architecture(architecture, cases, work, keep)
+    except Exception as error:  # a failure is a result
+        result = {"name": architecture, "error": f"{type(error).__name__}: {error}"[:300]}
+    told.send_bytes(json.dumps(result).encode())

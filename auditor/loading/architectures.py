@@ -141,8 +141,8 @@ def _fitted(name: str, state: StateDict) -> tuple[nn.Module, str | None] | None:
     module = module.to_empty(device="cpu") if any(p.is_meta for p in module.parameters()) else module
     _restore_constants(module, name, state)
     complete = module.state_dict()  # keeps the version marks that some modules look at
-    complete.update({key: tensor.to(complete[key].dtype) for key, tensor in state.items()})
-    module.load_state_dict(complete, strict=True, assign=True)
+    complete.update(state)
+    module.load_state_dict(complete, strict=True)
     return module, head
 
 
