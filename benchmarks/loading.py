@@ -1,6 +1,6 @@
 """Does every classifier load, however it was saved?
 
-    python -m benchmarks.loading --out loading [--table torchvision] [--only 'resnet*'] [--table-only]
+    python -m benchmarks.loading --out loading [--table torchvision] [--only 'resnet*'] [--table-only] [--write]
 
 For each architecture: random weights and batch-norm statistics, exported by both exporters, saved as a state dict and
 as safetensors; every file loaded without being told what it holds, compared with torch at another batch size, scores
@@ -29,6 +29,7 @@ from benchmarks.loading_case import measure_confined, warm_up
 from benchmarks.loading_networks import names, parameters
 from benchmarks.loading_tables import header, markdown
 
+RESULTS = Path(__file__).parent / "results" / "loading.md"
 FIVE = ("resnet18", "mobilenet_v3_small", "vit_b_16", "swin_t", "efficientnet_b0")
 _SAVED = ("dynamo", "legacy-17", "pt", "safetensors")
 _OPSETS = (
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for copies of the exports (large ones without weights)")
     parser.add_argument("--seconds", type=float, default=1800.0, help="limit for one architecture")
     parser.add_argument("--memory-gib", type=float, default=16.0, help="limit for one architecture")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} beside the other results")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.table_only:
@@ -114,9 +116,12 @@ def main() -> None:
         if not args.table_only:
             for result in measure(table, args):
                 print(f"{result['name']}: {result['seconds']:.0f} s", file=sys.stderr, flush=True)
-    print(header(version("torch").partition("+")[0]))
+    page = [header(version("torch").partition("+")[0])]
     for table in args.table or TABLES:
-        print(markdown(table, TABLES[table], measured(args.out / f"{table}.jsonl"), architectures(table)))
+        page.append(markdown(table, TABLES[table], measured(args.out / f"{table}.jsonl"), architectures(table)))
+    print("\n".join(page))
+    if args.write:
+        RESULTS.write_text("\n".join(page), encoding="utf-8")
 
 
 if __name__ == "__main__":
