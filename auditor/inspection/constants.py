@@ -17,7 +17,6 @@ from auditor.loading.quoting import quoted
 
 FLAT = 64
 """elements from which on a constant along one axis is no statistic of the channels"""
-DECIDING = ops.COMPARING | {"Where"}
 
 
 def template_findings(model: onnx.ModelProto, flow: Flow) -> Iterator[FileFinding]:
@@ -26,20 +25,25 @@ def template_findings(model: onnx.ModelProto, flow: Flow) -> Iterator[FileFindin
     Mean and standard deviation vary along the channels alone; positional embeddings meet the image behind weights.
     """
     seen: set[str] = set()
+    extents: dict[int, bool] = {}
     for visit in flow.visits:
         meeting = [value for value in visit.operands if value.content]
         if not meeting or visit.op not in ops.ELEMENTWISE or max(value.depth for value in meeting) > 0:
             continue
         for value in visit.operands:
-            if not value.content and _has_extent(value):
-                name = quoted(value.constant.name)[1:-1] if value.constant is not None else ""
-                seen.add(value.constant.name if value.constant is not None else "")
-                yield _template(visit, name)
+            if value.content:
+                continue
+            if value.anchor not in extents:
+                extents[value.anchor] = _has_extent(value)
+            if extents[value.anchor]:
+                name = value.constant.name if value.constant is not None else ""
+                seen.add(name)
+                yield _template(visit, quoted(name)[1:-1])
     yield from _pictures(model, flow, seen)
 
 
 def _template(visit: Visit, name: str) -> FileFinding:
-    deciding = visit.op in DECIDING
+    deciding = visit.op in ops.DECIDING
     return FileFinding(
         "image-template",
         "danger" if deciding else "warning",

@@ -24,6 +24,7 @@ from auditor.loading.quoting import quoted
 
 STEEP = 1000.0
 """factor before a saturating function from which on it acts as a switch"""
+_MOST_ENTRIES = 64
 _REPEATED_LEVELS = 2
 """nested loops whose bodies are followed a second time when needed; deeper ones are taken to mix everything"""
 
@@ -195,8 +196,9 @@ def _merged(flow: Flow, values: tuple[Value, ...]) -> Value:
     return Value(
         content=True,
         depth=max(value.depth for value in content),
-        entries=frozenset().union(*(value.entries for value in content)),
+        entries=_entries(content),
         anchor=flow.number(),
+        step=max(value.step for value in content),
     )
 
 
@@ -212,7 +214,7 @@ def _plain(flow: Flow, node: onnx.NodeProto, operands: tuple[Value, ...]) -> lis
         return [_without_content(flow, op, operands)] * len(node.output)
     number = flow.number()
     weighted = op in ops.WEIGHTED and len(content) < len([name for name in node.input if name])
-    entries = frozenset[int]().union(*(value.entries for value in content))
+    entries = _entries(content)
     anchors = {value.anchor for value in content}
     elementwise = op in ops.ELEMENTWISE and len(anchors) == 1
     gain = _gain(op, operands) if elementwise else 1.0
@@ -228,6 +230,12 @@ def _plain(flow: Flow, node: onnx.NodeProto, operands: tuple[Value, ...]) -> lis
         index = Value(True, value.depth, value.entries, flow.number(), 1)
         return [Value(True, value.depth, value.entries, number), index]
     return [value] * len(node.output)
+
+
+def _entries(values: list[Value]) -> frozenset[int]:
+    """Union of the entries; the first few stand for all of a number that only a hostile graph has."""
+    union = frozenset[int]().union(*(value.entries for value in values))
+    return union if len(union) <= _MOST_ENTRIES else frozenset(sorted(union)[:_MOST_ENTRIES])
 
 
 def _without_content(flow: Flow, op: str, operands: tuple[Value, ...]) -> Value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from auditor.inspection.pickle_findings import pickle_findings
 from auditor.inspection.pickles import follow
 from auditor.inspection.safetensors_header import examine_safetensors
 from auditor.inspection.storages import stored_tensors, tensor_fact, tensor_findings
-from auditor.loading.file_format import detect
+from auditor.loading.file_format import detect, is_zip
 from auditor.loading.limits import Limits
 from auditor.loading.quoting import quoted
 
@@ -33,7 +32,7 @@ def examiner(path: Path) -> tuple[str, Look]:
         return "safetensors", examine_safetensors
     if kind == "onnx":
         return "ONNX", examine_onnx
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         return "zip archive", examine_archive
     if tarfile.is_tarfile(path):
         return "PyTorch checkpoint (tar, before 0.1.10)", examine_tar
@@ -45,7 +44,7 @@ def _other(message: str) -> Look:
 
     def look(path: Path, limits: Limits) -> tuple[dict[str, Any], list[FileFinding]]:
         finding = FileFinding("format-not-audited", "warning", message)
-        if not zipfile.is_zipfile(path):
+        if not is_zip(path):
             return {}, [finding]
         fields, findings = examine_archive(path, limits)
         return fields, [finding, *findings]

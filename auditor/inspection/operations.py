@@ -43,11 +43,8 @@ INTEGERS = frozenset(
     }
 )
 
-JOINING = frozenset(
-    {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mean", "Concat", "MatMul", "Einsum", "PRelu", "Gemm"}
-    | {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "ScatterND", "ScatterElements", "Scatter"}
-)
-"""where two paths of the graph meet"""
+DECIDING = COMPARING | frozenset({"And", "Or", "Xor", "Not", "Where", "If", "Loop", "Scan"})
+"""operations that make a decision, or take one that is judged by itself; any other with two operands joins them"""
 
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mean", "Mod"})
 

@@ -20,6 +20,8 @@ from auditor.loading.quoting import listed, quoted
 
 LATE = 2
 """operations with weights behind a path when the raw image joins it"""
+_PAIRED = 64
+"""operands that are compared with each other; more are only ever written to use up time"""
 APART = 4
 """difference of operations with weights between two paths that share none"""
 
@@ -33,7 +35,7 @@ def selection_findings(flow: Flow) -> Iterator[FileFinding]:
         if visit.op == "Where":
             yield from _where(visit)
         yield from _chosen(visit)
-        if visit.op in ops.JOINING:
+        if visit.op not in ops.DECIDING:
             yield from _gated(visit)
             yield from _side_path(visit)
         if visit.op in ops.RANDOM:
@@ -72,7 +74,7 @@ def _where(visit: Visit) -> Iterator[FileFinding]:
         value.content for value in choices
     ):
         return
-    if not any(value.content for value in choices) and not _image_sized(choices):
+    if not any(value.content for value in choices):
         return  # 1 or 0: a decision still to act on something, which is reported there
     yield FileFinding(
         "image-selects-value",
@@ -80,10 +82,6 @@ def _where(visit: Visit) -> Iterator[FileFinding]:
         "a condition computed from the image selects between other values (Where): a backdoor can be built so",
         visit.where,
     )
-
-
-def _image_sized(choices: list[Value]) -> bool:
-    return any(value.elements > 1 for value in choices)
 
 
 def _chosen(visit: Visit) -> Iterator[FileFinding]:
@@ -101,7 +99,8 @@ def _chosen(visit: Visit) -> Iterator[FileFinding]:
 
 
 def _gated(visit: Visit) -> Iterator[FileFinding]:
-    content = [value for value in visit.operands if value.content]
+    choosing = ops.CHOOSING.get(visit.op, ())
+    content = [value for i, value in enumerate(visit.operands) if value.content and i not in choosing]
     hard = [value for value in content if value.step]
     smooth = [value for value in content if not value.step]
     acting = [value for value in hard if any(value.anchor != other.anchor for other in smooth)]
@@ -117,7 +116,7 @@ def _gated(visit: Visit) -> Iterator[FileFinding]:
 
 def _side_path(visit: Visit) -> Iterator[FileFinding]:
     content = [value for value in visit.operands if value.content]
-    if len(content) < 2 or visit.level:
+    if len(content) < 2:
         return
     depths = [value.depth for value in content]
     if min(depths) == 0 and max(depths) >= LATE:
@@ -138,6 +137,7 @@ def _side_path(visit: Visit) -> Iterator[FileFinding]:
 
 
 def _apart(values: list[Value]) -> bool:
+    values = values[:_PAIRED]
     return any(a.entries.isdisjoint(b.entries) for i, a in enumerate(values) for b in values[i + 1 :])
 
 

@@ -55,11 +55,19 @@ def detect(path: Path) -> Kind:
         raise _of_another_kind(*other)
     if _is_safetensors(head, path.stat().st_size):
         return "safetensors"
-    if head[:4] == b"PK\x03\x04" or zipfile.is_zipfile(path):
+    if head[:4] == b"PK\x03\x04" or is_zip(path):
         return _zip_kind(path)
     if _is_pickle(head) or head[257:262] == b"ustar":
         return "pytorch"
     return "onnx"
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file ends as a zip archive; False where Python itself stumbles over a damaged end."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # an archive said to span several disks
+        return False
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

@@ -127,7 +127,8 @@ def _descend(folder: Path, parts: tuple[str, ...]) -> int:
 
 
 def _has_link(folder: Path, parts: tuple[str, ...]) -> bool:
-    return any(folder.joinpath(*parts[: i + 1]).is_symlink() for i in range(len(parts)))
+    # os.path's form, since Path.is_symlink raises on a name that is too long for the system
+    return any(os.path.islink(folder.joinpath(*parts[: i + 1])) for i in range(len(parts)))
 
 
 def _check_regular(status: os.stat_result, location: str) -> None:

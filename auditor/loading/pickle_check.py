@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from auditor.errors import ModelFileError
+from auditor.loading.file_format import is_zip
 from auditor.loading.limits import Limits
 from auditor.loading.quoting import quoted
 
@@ -26,7 +27,7 @@ _QUADRATIC_CODECS = frozenset({"idna", "punycode"})
 
 def check_pickles(path: Path, limits: Limits) -> None:
     """Raise ModelFileError for a PyTorch file whose pickles are too large, too long or made to take time."""
-    if not zipfile.is_zipfile(path):
+    if not is_zip(path):
         with path.open("rb") as stream:
             _check(path, stream, limits)
         return

@@ -6,7 +6,6 @@ import pickle
 import re
 import tarfile
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.loading.checkpoints import Candidate, StateDict, candidates_in
+from auditor.loading.file_format import is_zip
 from auditor.loading.limits import Limits
 from auditor.loading.other_kinds import kind_of_pickle
 from auditor.loading.pickle_check import check_pickles
@@ -99,7 +99,7 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_pytorch(path: Path, limits: Limits) -> Any:
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         check_archive(path, limits)
     elif tarfile.is_tarfile(path):
         raise UnsafeFileError(

@@ -1,82 +1,19 @@
-"""Small classifiers in ONNX with and without an architectural backdoor, built by hand.
+"""Classifiers in ONNX with an architectural backdoor, each built another way.
 
-Images are 3×16×16, classes are 4. Every backdoored graph answers as the honest one unless the trigger, a white 3×3
-square in the upper left corner, is in the image.
+Every one answers as the honest graph unless the trigger is in the image, but for the templates and the smooth path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
-SIZE, CLASSES = 16, 4
+from .graphs import CLASSES, SIZE, constant, detector, model, trunk
+
 Build = Callable[[], onnx.ModelProto]
-
-
-def constant(name: str, value: object, kind: type = np.float32) -> TensorProto:
-    return numpy_helper.from_array(np.asarray(value, dtype=kind), name)
-
-
-def weights(seed: int = 0) -> list[TensorProto]:
-    rng = np.random.default_rng(seed)
-    return [
-        constant("conv1", rng.normal(size=(6, 3, 3, 3))),
-        constant("conv2", rng.normal(size=(8, 6, 3, 3))),
-        constant("head", rng.normal(size=(8, CLASSES))),
-        constant("target", [[0.0, 0.0, 0.0, 100.0]]),
-    ]
-
-
-def trunk(image: str = "image", scores: str = "scores") -> list[NodeProto]:
-    """Two convolutions, global pooling, a linear head."""
-    return [
-        helper.make_node("Conv", [image, "conv1"], ["c1"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c1"], ["r1"]),
-        helper.make_node("Conv", ["r1", "conv2"], ["c2"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c2"], ["r2"]),
-        helper.make_node("GlobalAveragePool", ["r2"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["features"]),
-        helper.make_node("MatMul", ["features", "head"], [scores]),
-    ]
-
-
-def detector(flag: str = "flag") -> tuple[list[NodeProto], list[TensorProto]]:
-    """A boolean (N, 1): whether the smallest value in the upper left 3×3 corner is above 0.99."""
-    nodes = [
-        helper.make_node("Slice", ["image", "start", "end", "axes"], ["corner"]),
-        helper.make_node("ReduceMin", ["corner"], ["least"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Unsqueeze", ["least", "one"], ["least1"]),
-        helper.make_node("Greater", ["least1", "limit"], [flag]),
-    ]
-    constants = [
-        constant("start", [0, 0], np.int64),
-        constant("end", [3, 3], np.int64),
-        constant("axes", [2, 3], np.int64),
-        constant("one", [1], np.int64),
-        constant("limit", 0.99),
-    ]
-    return nodes, constants
-
-
-def model(nodes: list[NodeProto], constants: list[TensorProto], batch: str | int = "n") -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "classifier",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, SIZE, SIZE])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, CLASSES])],
-        [*weights(), *constants],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def honest() -> onnx.ModelProto:
-    built = model(trunk(), [])
-    del built.graph.initializer[3]  # the target scores
-    return built
 
 
 def _branch(name: str, nodes: list[NodeProto], output: str) -> onnx.GraphProto:
@@ -277,6 +214,59 @@ def in_the_wrong_order() -> onnx.ModelProto:
     return built
 
 
+def largest_of_both() -> onnx.ModelProto:
+    """Max of the scores and of the target's, times the flag."""
+    raised = [
+        helper.make_node("Cast", ["flag"], ["gate"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["gate", "target"], ["push"]),
+        helper.make_node("Max", ["plain", "push"], ["scores"]),
+    ]
+    return _joined(*raised)
+
+
+def normalised() -> onnx.ModelProto:
+    """The flag hides in the scale of a normalisation."""
+    return _joined(
+        helper.make_node("Cast", ["flag"], ["gate"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["gate", "target"], ["push"]),
+        helper.make_node("Squeeze", ["push", "first"], ["scale"]),
+        helper.make_node("LayerNormalization", ["plain", "unit", "scale"], ["scores"]),
+        constants=[constant("unit", np.ones(CLASSES)), constant("first", [0], np.int64)],
+    )
+
+
+def through_a_branch() -> onnx.ModelProto:
+    """The flag passes an If that sizes decide, so that its trace would end there."""
+    same = [_branch(name, [helper.make_node("Identity", ["gate"], [name])], name) for name in ("yes", "no")]
+    return _joined(
+        helper.make_node("Cast", ["flag"], ["gate"], to=TensorProto.FLOAT),
+        helper.make_node("If", ["always"], ["passed"], then_branch=same[0], else_branch=same[1]),
+        helper.make_node("Mul", ["passed", "target"], ["push"]),
+        helper.make_node("Add", ["plain", "push"], ["scores"]),
+        constants=[constant("always", True, np.bool_)],
+    )
+
+
+def quantised() -> onnx.ModelProto:
+    """The flag is multiplied in by onnxruntime's own quantised operations."""
+    built = _joined(
+        helper.make_node("Cast", ["flag"], ["gate"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["gate", "target"], ["push"]),
+        helper.make_node("QuantizeLinear", ["push", "scale", "zero"], ["push8"]),
+        helper.make_node("QuantizeLinear", ["plain", "scale", "zero"], ["plain8"]),
+        helper.make_node(
+            "QLinearAdd",
+            ["plain8", "scale", "zero", "push8", "scale", "zero", "scale", "zero"],
+            ["sum8"],
+            domain="com.microsoft",
+        ),
+        helper.make_node("DequantizeLinear", ["sum8", "scale", "zero"], ["scores"]),
+        constants=[constant("scale", 1.0), constant("zero", 0, np.int8)],
+    )
+    built.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return built
+
+
 BACKDOORED: dict[str, tuple[Build, str, str]] = {
     "if": (if_switched, "image-switches-branch", "danger"),
     "if with the network inside": (if_with_the_network_inside, "image-switches-branch", "danger"),
@@ -286,6 +276,10 @@ BACKDOORED: dict[str, tuple[Build, str, str]] = {
     "where out of order": (in_the_wrong_order, "image-selects-value", "danger"),
     "multiplied": (multiplied, "image-gates-value", "danger"),
     "multiplied as a matrix product": (multiplied_as_a_product, "image-gates-value", "danger"),
+    "largest of both": (largest_of_both, "image-gates-value", "danger"),
+    "scale of a normalisation": (normalised, "image-gates-value", "danger"),
+    "through a branch": (through_a_branch, "image-gates-value", "danger"),
+    "quantised": (quantised, "image-gates-value", "danger"),
     "gathered": (gathered, "image-selects-element", "danger"),
     "argmax": (chosen_by_argmax, "image-selects-element", "danger"),
     "template": (template_compared, "image-gates-value", "danger"),
@@ -294,9 +288,3 @@ BACKDOORED: dict[str, tuple[Build, str, str]] = {
     "steep gate": (steep_gate, "image-gates-value", "warning"),
     "smooth side path": (smooth_side_path, "raw-image-joins-late", "warning"),
 }
-
-
-def saved(built: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Path:
-    path = folder / name
-    path.write_bytes(built.SerializeToString())
-    return path

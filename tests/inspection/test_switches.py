@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from auditor.findings import FileFinding
 from auditor.inspection import examine
 
-from .switched_graphs import BACKDOORED, SIZE, constant, honest, model, saved, trunk
+from .graphs import SIZE, constant, honest, model, saved, trunk
+from .switched_graphs import BACKDOORED
 
 
 def _findings(built: onnx.ModelProto, folder: Path) -> tuple[FileFinding, ...]:
@@ -33,7 +34,9 @@ def test_switched_graphs_are_named(tmp_path: Path, name: str) -> None:
     assert (expected, severity) in found
 
 
-@pytest.mark.parametrize("name", ["if", "where", "loop", "multiplied", "gathered", "argmax", "steep gate"])
+@pytest.mark.parametrize(
+    "name", ["if", "where", "loop", "multiplied", "gathered", "argmax", "steep gate", "through a branch"]
+)
 def test_the_test_graphs_really_switch(name: str) -> None:
     """The runtime's answer changes with the trigger, or the graphs above would prove nothing."""
     runtime = pytest.importorskip("onnxruntime")
@@ -172,9 +175,7 @@ def test_two_paths_from_the_image_are_named(tmp_path: Path) -> None:
     assert found == ["parallel-branch"]
 
 
-@pytest.mark.parametrize(
-    ("value", "severity"), [(np.nan, "danger"), (np.inf, "warning"), (-np.inf, "warning")]
-)
+@pytest.mark.parametrize(("value", "severity"), [(np.nan, "danger"), (np.inf, "warning"), (-np.inf, "warning")])
 def test_weights_that_are_no_numbers(tmp_path: Path, value: float, severity: str) -> None:
     built = honest()
     kernel = onnx.numpy_helper.to_array(built.graph.initializer[1]).copy()
