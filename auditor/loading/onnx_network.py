@@ -183,10 +183,15 @@ def _flatten_scores(graph: fx.GraphModule, images: Tensor) -> None:
 def _specialise_at(graph: fx.GraphModule, images: _Images, batch: int) -> None:
     try:
         specialise(graph, images, (batch, batch), literal_batch=False)
-    except ModelFileError:
-        raise
+    except ModelFileError as error:
+        raise _one_line(error) from error
     except Exception as error:
         raise _does_not_run(error) from error
+
+
+def _one_line(error: ModelFileError) -> ModelFileError:
+    """The error without the lines that ``torch.fx`` adds to whatever is raised while it runs a graph."""
+    return type(error)(str(error).partition("\n")[0])
 
 
 def _does_not_run(error: Exception) -> ModelFileError:
@@ -201,8 +206,8 @@ def _run(module: nn.Module, images: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             scores = module(images)
-    except ModelFileError:
-        raise
+    except ModelFileError as error:
+        raise _one_line(error) from error
     except Exception as error:
         raise _does_not_run(error) from error
     if not isinstance(scores, Tensor):

@@ -169,8 +169,8 @@ def arrays() -> Iterator[tuple[str, bytes, str]]:
         torch_zip(HOSTILE, {"constants.pkl": HOSTILE, "code/a.py": b""}),
         ("CVE-2025-32434: torch.load hands TorchScript archives to torch.jit.load"),
     )
-    yield "bytecode of the mobile interpreter", torch_zip(HOSTILE, {"bytecode.pkl": HOSTILE}), "CVE-2024-31580"
-    yield "flatbuffer of the mobile interpreter", b"\0\0\0\0PTMF" + bytes(600), "CVE-2024-31583"
+    yield "bytecode of the mobile interpreter", torch_zip(HOSTILE, {"bytecode.pkl": HOSTILE}), "read natively"
+    yield "flatbuffer of the mobile interpreter", b"\0\0\0\0PTMF" + bytes(600), "read natively"
     yield "torch.package", zip_of({
         "model/.data/version": b"6", "model/.data/extern_modules": b"os", "model/model/model.pkl": HOSTILE,
         "model/data.pkl": HOSTILE, f"model/{BAIT}.py": f"open({CANARY!r}, 'w')".encode(),

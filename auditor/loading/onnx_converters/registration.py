@@ -96,7 +96,7 @@ def since_version(operation: str, opset: int) -> int:
     """The version of the operation's schema that holds at an opset; 0 when ONNX has no such operation."""
     try:
         return int(onnx.defs.get_schema(operation, max_inclusive_version=opset, domain="").since_version)
-    except onnx.defs.SchemaError:
+    except (onnx.defs.SchemaError, TypeError):  # an opset beyond 32 bits is no number to it
         return 0
 
 
