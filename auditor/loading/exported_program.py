@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.loading.exported_graph import Graph, check_operations
+from auditor.loading.exported_rebatch import rebatched
 from auditor.loading.exported_weights import DTYPES, damaged, parse, read_tensors
 from auditor.loading.file_format import sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
@@ -37,7 +38,7 @@ def load_exported_program(path: Path, limits: Limits = DEFAULT_LIMITS) -> Loaded
     weights = read_tensors(members, limits)
     module, image = _module(program, weights, limits)
     sizes, layout = _interface(image, limits)
-    fixed_batch, classes = _settle(module, sizes, limits)
+    module, fixed_batch, classes = _settle(module, sizes, limits)
     chw = sizes[1:] if layout == "nchw" else [sizes[3], sizes[1], sizes[2]]
     known = [size for size in chw if size is not None]
     return LoadedNetwork(
@@ -200,8 +201,10 @@ def _interface(image: _Image, limits: Limits) -> tuple[list[int | None], Layout]
     return sizes, "nhwc" if nhwc else "nchw"
 
 
-def _settle(module: nn.Module, sizes: list[int | None], limits: Limits) -> tuple[int | None, int]:
-    """The one batch size the program runs at (``None`` = any), and the number of classes, found by running it."""
+def _settle(
+    module: fx.GraphModule, sizes: list[int | None], limits: Limits
+) -> tuple[fx.GraphModule, int | None, int]:
+    """The program, the one batch size it runs at (``None`` = any), and the number of classes, found by running it."""
     batch = sizes[0]
     shape = _shape(module, sizes)
     scores = _run(module, _images(batch or 2, shape))
@@ -212,17 +215,25 @@ def _settle(module: nn.Module, sizes: list[int | None], limits: Limits) -> tuple
         )
     classes = int(scores.shape[1])
     if batch is None:
-        return None, classes
-    images = _images(3 * batch, shape)
+        return module, None, classes
+    images = _images(2 * batch + 2 * (batch == 1), shape)
     apart = torch.cat([_run(module, part) for part in images.split(batch)])
+    for candidate in (module, rebatched(module, images[:batch])):
+        if candidate is not None and _gives(candidate, images, apart) and _gives(candidate, images[:1], apart[:1]):
+            return candidate, None, classes
+    return module, batch, classes
+
+
+def _gives(module: nn.Module, images: Tensor, expected: Tensor) -> bool:
+    """Whether a program runs at another batch size and gives every image the scores it has at the file's own."""
     try:
-        together = _run(module, images)
+        scores = _run(module, images)
     except ModelFileError:
-        return batch, classes
-    same = together.shape == apart.shape and torch.allclose(
-        together, apart, rtol=_TOLERANCE, atol=_TOLERANCE * float(apart.abs().max())
+        return False
+    largest = float(expected.abs().max())
+    return scores.shape == expected.shape and torch.allclose(
+        scores, expected, rtol=_TOLERANCE, atol=_TOLERANCE * largest
     )
-    return (None if same else batch), classes
 
 
 def _shape(module: nn.Module, sizes: list[int | None]) -> list[int]:

@@ -68,8 +68,7 @@ def test_agrees_at_another_batch(tmp_path: Path, build: Callable[[], nn.Module],
     assert (loaded.format, loaded.input_shape, loaded.layout) == ("exported_program", (3, 16, 16), "nchw")
     assert loaded.num_classes == (6 if build is residual_network else 5)
     assert not any(p.requires_grad for p in loaded.module.parameters())
-    bound = not dynamic and build is SmallViT  # the literal batch of its reshape
-    assert loaded.fixed_batch == (2 if bound else None)
+    assert loaded.fixed_batch is None  # also where the example's batch is written into reshapes
     classifier = Classifier(
         loaded.module,
         input_shape=(3, 16, 16),
@@ -85,6 +84,39 @@ def test_agrees_at_another_batch(tmp_path: Path, build: Callable[[], nn.Module],
     assert x.grad is not None
     assert float(x.grad.abs().amin(dim=(1, 2, 3)).max()) >= 0
     assert float(x.grad.abs().amax(dim=(1, 2, 3)).min()) > 0
+
+
+class Windows(nn.Module):
+    """Cuts images into windows along the batch axis, as Swin does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(n * (h // 2) * (w // 2), 4, c)
+        return x.softmax(1).reshape(n, -1)
+
+
+class Mixes(nn.Module):
+    """Answers that depend on the other images of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) - x.reshape(2, -1).mean(0).sum()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_literal_batch_is_freed(tmp_path: Path, batch: int) -> None:
+    path = _export(Windows(), tmp_path / "m.pt2", images(batch, 3, 4, 6), dynamic=False)
+    loaded = load_network(path)
+    assert loaded.fixed_batch is None
+    x = images(5, 3, 4, 6)
+    assert torch.allclose(loaded.module(x), Windows()(x), atol=1e-6)
+
+
+def test_a_batch_that_matters_stays(tmp_path: Path) -> None:
+    loaded = load_network(_export(Mixes(), tmp_path / "m.pt2", images(2, 3, 4, 4), dynamic=False))
+    assert loaded.fixed_batch == 2
+    assert any("batch of 2 only" in note for note in loaded.notes)
+    x = images(2, 3, 4, 4)
+    assert torch.allclose(loaded.module(x), Mixes()(x))
 
 
 class Halves(nn.Module):

@@ -253,6 +253,23 @@ EDITS = {
 }
 
 
+@pytest.mark.parametrize("place", ["class constant", "default value"])
+def test_what_torch_computes_while_it_loads_is_refused(tmp_path: Path, plain: Path, place: str) -> None:
+    """torch.jit.load evaluates both, before anything is called; found with torch 2.15."""
+    canary = tmp_path / "canary"
+    makes = f'torch.from_file("{canary}", True, 1)'
+    edit = {
+        "class constant": ("training : bool", f"training : bool\n  z : Final[Tensor] = {makes}"),
+        "default value": (r"input: Tensor\)", f"input: Tensor={makes})"),
+    }[place]
+    path = _rewritten(plain, tmp_path / "model.pt", _edit(*edit))
+    with pytest.raises(UnsafeFileError, match="computed while the file is loaded"):
+        load_network(path, allow_torchscript=True)
+    assert not canary.exists()
+    torch.jit.load(path)
+    assert canary.exists(), "the trick must be a real one"
+
+
 @pytest.mark.parametrize("trick", EDITS)
 def test_source_that_was_written_by_hand_is_refused(tmp_path: Path, plain: Path, trick: str) -> None:
     old, new = EDITS[trick]
