@@ -20,12 +20,14 @@ def runtime_outputs(model: onnx.ModelProto, images: Tensor, *, optimised: bool =
     ModelFileError when the runtime cannot run the model.
     """
     feed = {model.graph.input[0].name: images.numpy()}
+    remedy = "export the model again"
     try:
         try:
             import onnxruntime
         except ImportError:
             from onnx.reference import ReferenceEvaluator
 
+            remedy = "install onnxruntime, which runs more than onnx's own evaluator does, or export the model again"
             outputs: Any = ReferenceEvaluator(model).run(None, feed)
         else:
             options = onnxruntime.SessionOptions()
@@ -41,7 +43,6 @@ def runtime_outputs(model: onnx.ModelProto, images: Tensor, *, optimised: bool =
     except Exception as error:  # each runtime has its own exception types
         raise ModelFileError(
             "expected a model that an ONNX runtime can run, got "
-            f"{quoted(f'{type(error).__name__}: {error}', 200)}; "
-            "export the model again"
+            f"{quoted(f'{type(error).__name__}: {error}', 200)}; {remedy}"
         ) from error
     return [np.asarray(value) for value in outputs]

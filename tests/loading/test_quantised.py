@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,18 @@ def test_types(export: Export, form: str, types: tuple[str, str] | None) -> None
     theirs = torch.from_numpy(runtime_outputs(onnx.load(path), x, optimised=False)[0])
     assert torch.allclose(loaded.module(x), theirs, atol=0.02 * float(theirs.abs().max()))
     assert_sees_the_image(loaded.module, x)
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_without_onnxruntime(export: Export, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """onnx's own evaluator verifies what is in the standard, and the refusal of the rest says what to install."""
+    path = quantise(export(small_cnn(), images(2, 1, 12, 12), opset_version=21), form, (1, 12, 12))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    if form == "QDQ":
+        assert_sees_the_image(load_network(path).module, images(2, 1, 12, 12))
+    else:
+        with pytest.raises(ModelFileError, match="install onnxruntime"):
+            load_network(path)
 
 
 def test_literal_batch_of_a_quantised_network(export: Export) -> None:

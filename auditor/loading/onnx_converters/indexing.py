@@ -64,10 +64,14 @@ class Slice(StaticArguments):
 
 
 def _slice_axis(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
+    """Bounds are clamped as ONNX does, which unlike numpy starts a backward walk at the first entry at least."""
     length = x.shape[axis]
-    wanted = range(length)[slice(start, None if end < -length and step < 0 else end, step)]
+    low, high = (0, length) if step > 0 else (-1, length - 1)
+    first = min(max(start + length if start < 0 else start, 0), max(high, 0))
+    last = min(max(end + length if end < 0 else end, low), high)
     if step > 0:
-        return x[(slice(None),) * axis + (slice(wanted.start, wanted.stop, step),)]
+        return x[(slice(None),) * axis + (slice(first, max(last, first), step),)]
+    wanted = range(first, last, step) if length else range(0)
     return x.index_select(axis, torch.tensor(list(wanted), dtype=torch.int64, device=x.device))
 
 

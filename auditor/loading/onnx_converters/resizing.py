@@ -115,23 +115,26 @@ class Resize(StaticArguments):
         return x
 
     def _position(self, index: int, how: Axis) -> float:
-        """Where output ``index`` lies on the input axis (ONNX operator Resize,
-        coordinate_transformation_mode)."""
+        """Where output ``index`` lies on the input axis (ONNX operator Resize, coordinate_transformation_mode).
+
+        In float32, as runtimes do: the last bit decides which of two neighbours is the nearest.
+        """
         coordinates, last = self.how.coordinate_transformation_mode, how.size - 1
+        row, half, factor = np.float32(index), np.float32(0.5), np.float32(how.factor)
         if coordinates == "asymmetric":
-            return index / how.factor
+            return float(row / factor)
         if coordinates == "align_corners":
-            return index * last / (how.length - 1) if how.length != 1 else 0.0
+            return float(row * np.float32(last) / np.float32(how.length - 1)) if how.length != 1 else 0.0
         if coordinates == "tf_crop_and_resize":
             if how.length <= 1:
                 return (how.begin + how.end) / 2 * last
             return how.begin * last + index * (how.end - how.begin) * last / (how.length - 1)
-        if coordinates == "pytorch_half_pixel" and how.length <= 1:
+        if coordinates == "pytorch_half_pixel" and how.target <= 1:
             return 0.0
-        position = (index + 0.5) / how.factor - 0.5
+        position = (row + half) / factor - half
         if coordinates == "half_pixel_symmetric":
-            position += (how.size / 2) * (1 - how.target / how.length)
-        return position
+            position += np.float32(how.size / 2) * (np.float32(1) - np.float32(how.target) / np.float32(how.length))
+        return float(position)
 
     def _weights(self, position: float, how: Axis) -> int | list[float]:
         """The input index of a nearest neighbour, or one weight for each input index."""
