@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.loading.exported_graph import Graph, check_operations
 from auditor.loading.exported_rebatch import rebatched
+from auditor.loading.exported_sizes import BoundedSizes, check_sizes
 from auditor.loading.exported_weights import DTYPES, damaged, parse, read_tensors
 from auditor.loading.file_format import sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
@@ -206,8 +207,8 @@ def _settle(
 ) -> tuple[fx.GraphModule, int | None, int]:
     """The program, the one batch size it runs at (``None`` = any), and the number of classes, found by running it."""
     batch = sizes[0]
-    shape = _shape(module, sizes)
-    scores = _run(module, _images(batch or 2, shape))
+    shape = _shape(module, sizes, limits)
+    scores = _run(module, _images(batch or 2, shape), limits)
     if scores.dim() != 2 or len(scores) != (batch or 2) or not 2 <= scores.shape[1] <= limits.classes:
         raise ModelFileError(
             f"expected one output of shape (N, classes), got {tuple(scores.shape)}; "
@@ -217,17 +218,19 @@ def _settle(
     if batch is None:
         return module, None, classes
     images = _images(2 * batch + 2 * (batch == 1), shape)
-    apart = torch.cat([_run(module, part) for part in images.split(batch)])
+    apart = torch.cat([_run(module, part, limits) for part in images.split(batch)])
     for candidate in (module, rebatched(module, images[:batch])):
-        if candidate is not None and _gives(candidate, images, apart) and _gives(candidate, images[:1], apart[:1]):
+        if candidate is None:
+            continue
+        if all(_gives(candidate, images[:n], apart[:n], limits) for n in (1, len(images))):
             return candidate, None, classes
     return module, batch, classes
 
 
-def _gives(module: nn.Module, images: Tensor, expected: Tensor) -> bool:
+def _gives(module: nn.Module, images: Tensor, expected: Tensor, limits: Limits) -> bool:
     """Whether a program runs at another batch size and gives every image the scores it has at the file's own."""
     try:
-        scores = _run(module, images)
+        scores = _run(module, images, limits)
     except ModelFileError:
         return False
     largest = float(expected.abs().max())
@@ -236,14 +239,15 @@ def _gives(module: nn.Module, images: Tensor, expected: Tensor) -> bool:
     )
 
 
-def _shape(module: nn.Module, sizes: list[int | None]) -> list[int]:
+def _shape(module: fx.GraphModule, sizes: list[int | None], limits: Limits) -> list[int]:
     """Sizes of one image; the first usual ones at which the program runs where the file leaves them open."""
     for guess in _GUESSED_SIZES:
         shape = [size or (3 if axis == 0 else guess) for axis, size in enumerate(sizes[1:])]
+        check_sizes(module, (sizes[0] or 2, *shape), limits)
         if None not in sizes[1:]:
             return shape
         try:
-            _run(module, _images(sizes[0] or 2, shape))
+            _run(module, _images(sizes[0] or 2, shape), limits)
         except ModelFileError:
             continue
         return shape
@@ -254,10 +258,12 @@ def _images(count: int, shape: list[int]) -> Tensor:
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
 
 
-def _run(module: nn.Module, images: Tensor) -> Tensor:
+def _run(module: nn.Module, images: Tensor, limits: Limits) -> Tensor:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), BoundedSizes(len(images) * limits.tensor_elements):
             scores = module(images)
+    except ModelFileError:
+        raise
     except Exception as error:  # whatever an inconsistent graph raises
         raise ModelFileError(
             "expected a program that runs on its own input shape, got "

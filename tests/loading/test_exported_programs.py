@@ -353,6 +353,29 @@ def test_compiled_and_earlier_archives_are_refused(tmp_path: Path) -> None:
             load_network(path)
 
 
+class Grows(nn.Module):
+    """A few bytes of a file that ask for terabytes."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = x.mean((2, 3))
+        if self.way == "makes":
+            return scores + torch.ones(10**6, 10**6).sum()
+        if self.way == "repeats":
+            return scores + scores.sum().expand(10**6, 10**6).mean()
+        return scores + x.flatten(1).repeat(1, 10**9).sum()
+
+
+@pytest.mark.parametrize("way", ["makes", "repeats", "tiles"])
+def test_tensors_that_grow_without_bound_are_refused(tmp_path: Path, way: str) -> None:
+    path = _export(Grows(way), tmp_path / "m.pt2", images(2, 3, 4, 4))
+    with pytest.raises(ModelFileError, match=r"tensors of at most .* elements, got [\d,]{13,} from "):
+        load_network(path)
+
+
 def test_limits(plain: Path) -> None:
     for limits in (Limits(nodes=3), Limits(program_bytes=2000), Limits(weight_bytes=1 << 10), Limits(input_elements=9)):
         with pytest.raises(ModelFileError, match=r"at most|fewer"):
