@@ -139,7 +139,7 @@ def _product(numbers: Iterable[float]) -> float:
 
 
 def _check_inferred(model: onnx.ModelProto, limits: Limits) -> None:
-    light = _without_weights(model)
+    light = without_weights(model)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, check_type=False, strict_mode=False, data_prop=False)
     except Exception:  # a graph that shape inference does not follow is judged by the runtime and the converters
@@ -155,8 +155,11 @@ def _check_inferred(model: onnx.ModelProto, limits: Limits) -> None:
                 raise too_many(f"elements in {quoted(value.name)}", size, limits.tensor_elements, "tensor_elements")
 
 
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the main graph whose large constants became inputs of their type and shape."""
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the main graph whose large constants became inputs of their type and shape.
+
+    The sizes that the file claims for what is computed are left out, so that inference depends on none of them.
+    """
     light = onnx.ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
     light.functions.extend(model.functions)

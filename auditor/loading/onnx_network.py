@@ -15,7 +15,7 @@ from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import Layout, LoadedNetwork
 from auditor.loading.onnx_convert import Interface, convert, interface
 from auditor.loading.onnx_file import read_onnx
-from auditor.loading.onnx_prepare import prepare
+from auditor.loading.onnx_prepare import WIDENED, prepare
 from auditor.loading.onnx_specialise import copied, drop_unused, fold_constants, specialise
 from auditor.loading.onnx_verify import TOLERANCE, relative_difference, verify
 from auditor.loading.quoting import quoted
@@ -91,7 +91,7 @@ def network_from_model(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
     sizes = interface(prepared, limits)
     images = _Images(sizes)
     module, fixed_batch = _settled(convert(prepared), sizes.batch, images)
-    meant = prepared if notes else model
+    meant = prepared if WIDENED in notes else model
     del prepared  # a copy of all weights
     scores = _run(module, images(fixed_batch or 4))
     if scores.dim() != 2 or not 2 <= scores.shape[1] <= limits.classes:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
 
 from auditor.errors import ModelFileError
+from auditor.loading.onnx_branches import resolve_branches
 from auditor.loading.quoting import quoted
 
 _HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+
+WIDENED = "weights stored in another precision than float32 are computed in float32"
+"""the note on a model that its runtime would compute in another precision"""
 
 
 def prepare(original: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
@@ -33,10 +38,11 @@ def prepare(original: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     for entry in model.opset_import:
         if entry.domain == "ai.onnx":
             entry.domain = ""
+    notes += resolve_branches(model)
     _constants_to_initializers(model.graph)
     _resolve_identities(model.graph)
     if _to_float32(model.graph):
-        notes.append("weights stored in another precision than float32 are computed in float32")
+        notes.append(WIDENED)
     _drop_initializer_inputs(model.graph)
     _rename_nodes(model.graph)
     _check_names(model.graph)
