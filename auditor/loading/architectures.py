@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from auditor.errors import ArchitectureError, ConfigError
 from auditor.loading.families import candidates
-from auditor.loading.heads import Likeness, fit_head, likeness
+from auditor.loading.heads import Likeness, fit_head, head_size, likeness
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.timm_architectures import build_timm
 
@@ -71,12 +71,6 @@ def named(arch: str, state: StateDict) -> tuple[str, nn.Module]:
         module = _from_factory(package, name, head_size(state))
     _load_strictly(module, state, arch)
     return arch, module
-
-
-def head_size(state: StateDict) -> int | None:
-    """Rows of the last weight matrix, which is the number of classes in a classifier's state dict."""
-    matrices = [tensor for name, tensor in state.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
-    return int(matrices[-1].shape[0]) if matrices else None
 
 
 def _torchvision(name: str, state: StateDict) -> nn.Module:

@@ -8,6 +8,7 @@ comes from.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -20,6 +21,26 @@ StateDict = dict[str, Tensor]
 _CONTAINERS = ("fc", "classifier", "head", "heads")
 _COUNTER = "num_batches_tracked"
 _MOST_INDEX = 32
+
+_HEADS = re.compile(r"(fc|classifier|head|heads|linear|last_linear|logits|output|out|final|cls)_?\d*")
+
+
+def head_size(state: StateDict) -> int | None:
+    """Rows of the classifying weight matrix, which is the number of classes in a classifier's state dict.
+
+    That is the last matrix of a state dict in the order of its network. Files in the order of the alphabet, as
+    safetensors writes them, have it under one of the usual names.
+    """
+    names = [name for name, tensor in state.items() if name.endswith("weight") and tensor.dim() in (2, 4)]
+    if names == sorted(names):
+        heads = [name for name in names if _HEADS.fullmatch(name.partition(".")[0])]
+        names = sorted(heads, key=_by_number) or names
+    return int(state[names[-1]].shape[0]) if names else None
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """``classifier.10`` comes after ``classifier.9``."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d{1,9})", name)]
 
 
 def fit_head(module: nn.Module, state: StateDict) -> str | None:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from auditor.errors import ArchitectureError
-from auditor.loading.architectures import head_size, named, nearest, recognise
+from auditor.loading.architectures import named, nearest, recognise
 from auditor.loading.checkpoints import Candidate, preferred
 from auditor.loading.file_format import Kind, sha256_of
+from auditor.loading.heads import head_size
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import LoadedNetwork
 from auditor.loading.outputs import FirstOutput

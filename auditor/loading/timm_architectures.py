@@ -24,9 +24,10 @@ def build_timm(name: str, state: dict[str, Tensor], classes: int | None) -> nn.M
         raise ConfigError(
             f"expected the name of a network of timm, got {quoted(name)}; known are {listed(near or known, limit=20)}"
         )
-    options: dict[str, Any] = {"in_chans": _channels(state)}
-    if classes is not None:
-        options["num_classes"] = classes
+    options: dict[str, Any] = {"in_chans": _channels(state, _stated(timm, plain, "first_conv"))}
+    head = state.get(f"{_stated(timm, plain, 'classifier')}.weight")
+    if head is not None or classes is not None:
+        options["num_classes"] = classes if head is None else int(head.shape[0])
     try:
         module = timm.create_model(plain, pretrained=False, **options)
     except Exception as error:  # some networks take no other number of channels
@@ -48,9 +49,17 @@ def _timm() -> Any:
         ) from None
 
 
-def _channels(state: dict[str, Tensor]) -> int:
-    """Input channels of the first convolution; 3 without one."""
-    for tensor in state.values():
+def _stated(timm: Any, name: str, key: str) -> str | None:
+    """What timm says of a network's layers: the name of its first convolution or of its classifying layer."""
+    value = timm.models.get_pretrained_cfg_value(name, key)
+    value = value[0] if isinstance(value, (tuple, list)) and value else value
+    return value if isinstance(value, str) else None
+
+
+def _channels(state: dict[str, Tensor], first_conv: str | None) -> int:
+    """Input channels of the first convolution; 3 without one. safetensors files are in the order of the alphabet."""
+    stated = state.get(f"{first_conv}.weight")
+    for tensor in [stated] if stated is not None else state.values():
         if tensor.dim() == 4:
             return int(tensor.shape[1])
     return 3

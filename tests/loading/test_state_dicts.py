@@ -16,6 +16,7 @@ from auditor.errors import ArchitectureError, ConfigError
 from auditor.loading import load_network
 from auditor.loading.architectures import torchvision_names
 from auditor.loading.families import FAMILIES
+from auditor.loading.heads import head_size
 
 from .conftest import Export, images, perturb, small_cnn
 
@@ -97,9 +98,25 @@ def test_safetensors_and_legacy_files(tmp_path: Path, resnet: nn.Module) -> None
     for name in ("model.pt", "model.safetensors"):
         loaded = load_network(tmp_path / name)
         formats.append(loaded.format)
+        assert loaded.num_classes == 7
         with torch.no_grad():
             assert torch.allclose(loaded.module(x), resnet(x), atol=1e-5)
     assert formats == ["safetensors", "state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("names", "head"),
+    [
+        (["conv1.weight", "fc.weight", "layer4.1.conv2.weight"], "fc.weight"),
+        (["classifier.10.weight", "classifier.9.weight", "features.0.weight"], "classifier.10.weight"),
+        (["blocks.0.mlp.fc1.weight", "head.fc1.weight", "head.fc2.weight", "patch.weight"], "head.fc2.weight"),
+        (["stem.weight", "fc.weight", "body.weight", "answer.weight"], "answer.weight"),
+        (["a.weight", "b.weight"], "b.weight"),
+    ],
+)
+def test_the_number_of_classes_in_the_order_of_the_alphabet_or_not(names: list[str], head: str) -> None:
+    state = {name: torch.zeros(7 if name == head else 64, 3) for name in names}
+    assert head_size(state) == 7
 
 
 def test_other_channels_than_three(tmp_path: Path) -> None:
