@@ -88,6 +88,11 @@ class Limits:
     ] = 32 * _MIB
     """The source text and pickles of a TorchScript program, or the JSON graph of an exported one."""
 
+    source_bytes: Annotated[
+        int, Setting("bytes of the source text of a TorchScript program", low=1024, high=1 << 32)
+    ] = 2 * _MIB
+    """The source text of a TorchScript program, which is read several times: seconds for each megabyte."""
+
     name_characters: Annotated[int, Setting("characters of a name in a model file", low=16, high=10**6)] = 4096
     """Length of a name of a value, node, operation, domain or tensor."""
 

@@ -87,7 +87,13 @@ def _judged(path: Path, limits: Limits) -> io.BytesIO:
             f"expected a TorchScript archive as torch.jit.save writes it, got {quoted(path.name)}, which is of an "
             f"older or a mobile format, or was packed again; {_REMEDY}"
         )
-    size = sum(map(len, sources.values())) + sum(len(members[name]) for name in PICKLES)
+    length = sum(map(len, sources.values()))
+    if length > limits.source_bytes:
+        raise ModelFileError(
+            f"expected a program of at most {limits.source_bytes:,} bytes of source text, got {length:,}; audit a "
+            "smaller export, or raise limits.source_bytes"
+        )
+    size = length + sum(len(members[name]) for name in PICKLES)
     if size > limits.program_bytes:
         raise ModelFileError(
             f"expected a program of at most {limits.program_bytes:,} bytes, got {size:,}; audit a smaller export"

@@ -40,7 +40,7 @@ def read_weights(path: Path, kind: str, limits: Limits) -> list[Candidate]:
     ``kind`` is ``pytorch`` or ``safetensors``. Raises UnsafeFileError for a file that only executing it would
     open, ModelFileError for a damaged one or one without a state dict.
     """
-    found = _read_safetensors(path) if kind == "safetensors" else _read_pytorch(path, limits)
+    found = _read_safetensors(path, limits) if kind == "safetensors" else _read_pytorch(path, limits)
     try:
         candidates = candidates_in(found)
     except Exception as error:  # tensors without storage or of hostile classes: torch raises many types on them
@@ -88,11 +88,18 @@ def _plain(name: str, tensor: Tensor) -> Tensor:
         ) from error
 
 
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
+def _read_safetensors(path: Path, limits: Limits) -> Any:
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
+        with safe_open(path, framework="pt") as file:
+            count = len(file.keys())  # the header alone: making a tensor of each takes many times longer
+        if count > limits.initializers:
+            raise ModelFileError(
+                f"expected at most {limits.initializers:,} tensors, got {count:,} in {quoted(path.name)}; audit a "
+                "smaller network, or raise limits.initializers"
+            )
         return load_file(path, device="cpu")
     except (SafetensorError, ValueError, RuntimeError, KeyError, OSError) as error:
         raise _damaged(path, error) from error
