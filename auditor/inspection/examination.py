@@ -32,7 +32,10 @@ class OperationCount:
 
 @dataclass(frozen=True)
 class Examination:
-    """A model file as it describes itself; nothing in it was evaluated. Every text from the file is escaped."""
+    """A model file as it describes itself; nothing in it was evaluated. Every text from the file is escaped.
+
+    Lists are cut to their first few hundred entries.
+    """
 
     file_name: str
     size: int

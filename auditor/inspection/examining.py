@@ -13,6 +13,9 @@ from auditor.loading.file_format import check_is_file, sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.quoting import quoted
 
+_MOST = {"inputs": 64, "outputs": 64, "operations": 512, "pickled_globals": 1000, "external_files": 1000}
+"""how much of each list is kept: a hostile file can make any of them as long as itself"""
+
 
 def examine(path: Path, limits: Limits = DEFAULT_LIMITS) -> Examination:
     """Examine a model file of any kind; nothing in it is executed, evaluated or followed out of its folder.
@@ -40,6 +43,8 @@ def examine(path: Path, limits: Limits = DEFAULT_LIMITS) -> Examination:
                 f"expected a complete model file, got one that cannot be examined ({reason}); export or save it again",
             )
         ]
+    for name, most in _MOST.items():
+        fields[name] = fields.get(name, ())[:most]
     return Examination(
         file_name=quoted(path.name)[1:-1],
         size=path.stat().st_size,

@@ -108,3 +108,10 @@ def test_every_opcode_is_followed() -> None:
         assert names <= set(facts.imported)
         assert (facts.pickles, facts.end, facts.complete) == (1, len(data), True)
         assert "a computed name" not in facts.imported
+
+
+def test_lists_do_not_grow_with_the_file(path: Path) -> None:
+    path.write_bytes(b"\x80\x02" + b"".join(b"cos\nf%d\n" % i for i in range(5000)) + b".")
+    found = examine(path)
+    assert len(found.pickled_globals) == 1000
+    assert "4992 more" in _one(found, "pickle-runs-code").message
