@@ -57,7 +57,8 @@ def run(cases: Iterable[NodeCase]) -> str:
             "",
             *(f"- {operation}, {count}×: {why}" for (operation, why), count in sorted(Counter(refusals).items())),
             "",
-            f"Fed as constants of the file, because the converter needs them so: {', '.join(constants) or 'none'}.",
+            "Inputs are fed as an image would be. Where the converter needs constants, all but the first float input "
+            f"are stored in the file, which is so for {', '.join(constants) or 'none'}.",
             "",
             "## Cases that count, by operation",
             "",
@@ -79,7 +80,8 @@ def _totals(ours: Fates, stock: Fates, outside: Fates, stock_outside: Counter[st
     agree, stock_agree = _agreeing(total), _agreeing(theirs)
     return [
         f"{counted + others.total()} cases, of which {counted} count: operations that a classifier could use, with a "
-        "float input or quantised.",
+        "float input or quantised. Float results agree within 1e-3 relative and 1e-5 absolute (float16 within 5e-3 and "
+        "2e-3, bfloat16 2e-2 and 1e-2, both computed in float32 here), all others exactly.",
         "",
         f"- **auditor: {agree} of {counted} convert and agree ({agree / max(counted, 1):.1%})**, "
         f"{total['refused']} are refused, {total['disagree']} convert and disagree.",

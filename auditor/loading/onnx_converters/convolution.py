@@ -83,8 +83,8 @@ class ConvTranspose(nn.Module):
         begin, end = [], []
         for axis, size in enumerate(list(wanted)[-rank:]):
             total = whole[axis] + more[axis] - size
-            half = total // 2
-            begin.append(half if auto == "SAME_UPPER" else total - half)
+            half = max(total, 0) // 2  # what is missing is added at the end
+            begin.append(half if auto == "SAME_UPPER" else max(total, 0) - half)
             end.append(total - begin[-1] - more[axis])
         return begin, end
 
