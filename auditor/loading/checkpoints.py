@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from auditor.loading.quoting import listed, quoted
@@ -104,7 +105,14 @@ def _same_form(one: StateDict, other: StateDict) -> bool:
 
 
 def _differ(one: Candidate, other: Candidate) -> bool:
-    return any(one.state[name] is not other.state[name] for name in one.state)
+    return any(_unlike(one.state[name], other.state[name]) for name in one.state)
+
+
+def _unlike(one: Tensor, other: Tensor) -> bool:
+    if one is other:
+        return False
+    same_kind = one.dtype == other.dtype and one.layout == other.layout == torch.strided and one.device == other.device
+    return not same_kind or one.is_quantized or not torch.equal(one, other)
 
 
 def _places(value: Any) -> Iterator[tuple[tuple[str, ...], StateDict]]:
@@ -128,7 +136,9 @@ def _places(value: Any) -> Iterator[tuple[tuple[str, ...], StateDict]]:
 
 def _bare(tensor: Tensor) -> Tensor:
     """The tensor without gradient, subclass and the attributes a file may have set on it, which hide methods."""
-    return Tensor.as_subclass(Tensor.detach(tensor), Tensor)
+    detached = Tensor.detach(tensor)
+    plain = detached.layout == torch.strided  # others have no storage to share, and are refused later
+    return Tensor.as_subclass(detached, Tensor) if plain else detached
 
 
 def _likelihood(place: tuple[tuple[str, ...], StateDict]) -> tuple[bool, int, int]:

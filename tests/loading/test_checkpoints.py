@@ -141,6 +141,24 @@ def test_two_networks_without_an_average_are_said(tmp_path: Path, raw: nn.Module
     assert any("'student.' was audited" in note and "teacher." in note for note in notes)
 
 
+def test_copies_of_the_same_weights_need_no_warning(tmp_path: Path, raw: nn.Module) -> None:
+    copies = {name: tensor.clone() for name, tensor in raw.state_dict().items()}
+    assert not _agrees(_saved({"state_dict": raw.state_dict(), "ema": copies}, tmp_path), raw)
+
+
+@pytest.mark.parametrize("odd", ["half", "sparse", "meta", "quantised"])
+def test_a_second_set_of_another_kind(tmp_path: Path, raw: nn.Module, odd: str) -> None:
+    change: dict[str, Callable[[Tensor], Tensor]] = {
+        "half": lambda tensor: tensor.half(),
+        "sparse": lambda tensor: tensor.to_sparse(),
+        "meta": lambda tensor: tensor.to("meta"),
+        "quantised": lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    }
+    second = {name: change[odd](tensor) for name, tensor in raw.state_dict().items()}
+    notes = _agrees(_saved({"state_dict": raw.state_dict(), "student": second}, tmp_path), raw)
+    assert any("'state_dict' was audited" in note and "'student'" in note for note in notes)
+
+
 def test_an_average_of_another_shape_is_not_taken(tmp_path: Path, raw: nn.Module) -> None:
     other = {name: tensor[:1] if tensor.dim() else tensor for name, tensor in raw.state_dict().items()}
     assert not _agrees(_saved({"state_dict": raw.state_dict(), "state_dict_ema": other}, tmp_path), raw)
