@@ -44,7 +44,7 @@ class Value:
     step: int = 0
     """2: made by a comparison and by no weights since; 1: by rounding or a very steep function; 0: neither"""
     gain: float = 1.0
-    """product of the scalar factors since the anchor"""
+    """product of the scalar factors since the last weights or bounded function"""
     constant: TensorProto | None = None
     """the stored tensor, where it is one"""
     elements: int = 0
@@ -217,7 +217,7 @@ def _plain(flow: Flow, node: onnx.NodeProto, operands: tuple[Value, ...]) -> lis
     entries = _entries(content)
     anchors = {value.anchor for value in content}
     elementwise = op in ops.ELEMENTWISE and len(anchors) == 1
-    gain = _gain(op, operands) if elementwise else 1.0
+    gain = 1.0 if weighted or op in ops.SATURATING else _gain(op, operands)
     value = Value(
         content=True,
         depth=max(value.depth for value in content) + weighted,

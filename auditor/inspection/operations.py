@@ -27,7 +27,7 @@ COMPARING = frozenset(
 
 ROUNDING = frozenset({"Sign", "Floor", "Ceil", "Round", "Mod"})
 
-SATURATING = frozenset({"Sigmoid", "Tanh", "Clip", "HardSigmoid", "Softsign", "Erf"})
+SATURATING = frozenset({"Sigmoid", "Tanh", "Clip", "HardSigmoid", "Softsign", "Erf", "Softmax"})
 """bounded, so a switch when what goes in is multiplied by a large number"""
 
 INTEGERS = frozenset(
@@ -51,7 +51,7 @@ ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", 
 ELEMENTWISE = (
     ARITHMETIC
     | ROUNDING
-    | SATURATING
+    | (SATURATING - {"Softmax"})
     | frozenset(
         {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf", "And", "Or", "Xor", "Not"}
         | {"Where", "Cast", "CastLike", "Identity", "Dropout", "Neg", "Abs", "Exp", "Log", "Sqrt", "Reciprocal"}

@@ -22,7 +22,7 @@ LATE = 2
 """operations with weights behind a path when the raw image joins it"""
 _PAIRED = 64
 """operands that are compared with each other; more are only ever written to use up time"""
-APART = 4
+APART = 3
 """difference of operations with weights between two paths that share none"""
 
 

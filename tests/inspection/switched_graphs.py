@@ -12,6 +12,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from .graphs import CLASSES, SIZE, constant, detector, model, trunk
+from .smooth_graphs import smooth_side_path, softmax_gate, steep_gate
 
 Build = Callable[[], onnx.ModelProto]
 
@@ -131,38 +132,6 @@ def pixels_equal() -> onnx.ModelProto:
         helper.make_node("Add", ["plain", "push"], ["scores"]),
     ]
     return model([*trunk(scores="plain"), *nodes], [template, constant("one", [1], np.int64)])
-
-
-def steep_gate() -> onnx.ModelProto:
-    """No comparison: a clipped, very steep line is 0 or 1."""
-    nodes, own = detector(flag="unused")
-    return model(
-        [
-            *trunk(scores="plain"),
-            *nodes[:3],
-            helper.make_node("Sub", ["least1", "limit"], ["above"]),
-            helper.make_node("Mul", ["above", "million"], ["line"]),
-            helper.make_node("Clip", ["line", "zero", "unit"], ["gate"]),
-            helper.make_node("Mul", ["gate", "target"], ["push"]),
-            helper.make_node("Add", ["plain", "push"], ["scores"]),
-        ],
-        [*own, constant("million", 1e6), constant("zero", 0.0), constant("unit", 1.0)],
-    )
-
-
-def smooth_side_path() -> onnx.ModelProto:
-    """Bober-Irizar et al., section 4: pooled exp(β·image) joins before the classifier, with no comparison at all."""
-    nodes = [
-        *trunk()[:5],
-        helper.make_node("Mul", ["image", "beta"], ["scaled"]),
-        helper.make_node("Exp", ["scaled"], ["loud"]),
-        helper.make_node("GlobalAveragePool", ["loud"], ["heard"]),
-        helper.make_node("ReduceMean", ["heard"], ["heard1"], axes=[1], keepdims=1),
-        helper.make_node("Add", ["pooled", "heard1"], ["mixed"]),
-        helper.make_node("Flatten", ["mixed"], ["features"]),
-        helper.make_node("MatMul", ["features", "head"], ["scores"]),
-    ]
-    return model(nodes, [constant("beta", 10.0)])
 
 
 def looped() -> onnx.ModelProto:
@@ -286,5 +255,6 @@ BACKDOORED: dict[str, tuple[Build, str, str]] = {
     "template, the constant": (template_compared, "image-template", "warning"),
     "pixels equal": (pixels_equal, "image-template", "danger"),
     "steep gate": (steep_gate, "image-gates-value", "warning"),
+    "softmax gate": (softmax_gate, "image-gates-value", "warning"),
     "smooth side path": (smooth_side_path, "raw-image-joins-late", "warning"),
 }
