@@ -63,7 +63,8 @@ def from_dict(data: Any) -> Audit:
 
 def to_text(audit: Audit) -> str:
     """The audit as JSON text, ending in a newline."""
-    return json.dumps(to_dict(audit), indent=1, allow_nan=False) + "\n"
+    # printed, ``##vso[...]`` in a class name would be a command to some build servers; read back it is the same
+    return json.dumps(to_dict(audit), indent=1, allow_nan=False).replace("##", "#\\u0023") + "\n"
 
 
 def from_text(text: str) -> Audit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -17,11 +18,16 @@ HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder text or show nothing"""
 
 
+COMMANDS = re.compile(r"##(?=\w*\[)|(?<!\w)::(?=\w)|::(?=[\w-]+[^\n]*?::)")
+"""what a build server obeys when it is printed: ``::name::`` and ``##[name]`` (GitHub), ``##vso[name]`` (Azure)"""
+
+
 def plain(text: str) -> str:
-    """``text`` on one line with everything escaped that a terminal would obey instead of showing."""
-    return "".join(
+    """``text`` on one line with everything escaped that a terminal or a build server would obey instead of showing."""
+    shown = "".join(
         c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in HIDDEN else c for c in text
     )
+    return COMMANDS.sub(lambda found: f"{found[0][0]}\\x{ord(found[0][1]):02x}", shown)
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,18 +40,21 @@ FAINT = 0.95
 """opacity below which a trigger counts as blended in"""
 
 _KEPT = frozenset("\u200c\u200d")  # joiners that scripts need, and that move nothing
+_COMMANDS = re.compile(r"##(?=\w*\[)|(?<!\w)::(?=\w)|::(?=[\w-]+[^\n]*?::)")
+"""what a build server obeys when it is printed: ``::name::`` and ``##[name]`` (GitHub), ``##vso[name]`` (Azure)"""
 
 
 def clean(text: str, limit: int = 2000) -> str:
     """``text`` with control, direction and surrogate characters as escapes, cut to ``limit`` characters.
 
-    What is left prints in a terminal and a page exactly as it reads: no ANSI sequence, no line break, no text
-    that runs backwards.
+    What is left prints in a terminal, a page and a build's log exactly as it reads: no ANSI sequence, no line break,
+    no text that runs backwards, no workflow command.
     """
+    text = _COMMANDS.sub(lambda found: f"{found[0][0]}\\x{ord(found[0][1]):02x}", str(text)[: 10 * limit])
     if len(text) <= limit and text.isprintable():
         return text
     out = []
-    for character in str(text)[: limit + 1]:
+    for character in text[: limit + 1]:
         hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
         if hidden and character not in _KEPT:
             out.append(character.encode("unicode_escape", "backslashreplace").decode("ascii"))
