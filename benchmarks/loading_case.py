@@ -140,6 +140,7 @@ def compare(path: Path, expected: Expected, arch: str | None = None) -> dict[str
         "difference": relative(scores, expected.scores),
         "gradient": relative(gradient, expected.gradient),
         "gradient_nonzero": bool(gradient.abs().amax(dim=(1, 2, 3)).gt(0).all()),
+        "classes": scores.shape[1] if loaded.num_classes is None else loaded.num_classes,
         "fixed_batch": loaded.fixed_batch,
         "architecture": loaded.architecture,
         "notes": list(loaded.notes),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.loading_networks import CLASSES
+
 AGREEMENT = 1e-4
 """largest difference of scores, relative to the largest one, that counts as the same network"""
 
@@ -51,6 +53,8 @@ def failure(case: str, measured: Result) -> str | None:
         return f"scores differ by {measured['difference']:.2g}"
     if not measured["gradient_nonzero"]:
         return "no input gradient"
+    if measured.get("classes", CLASSES) != CLASSES:
+        return f"taken for a network of {measured['classes']} classes"
     return None
 
 
