@@ -16,7 +16,7 @@ class ModelOptions:
     """How one model file is to be read and fed; suspect and reference each have their own."""
 
     arch: Annotated[
-        str | None, Setting("architecture of a state dict, torchvision:NAME or package.module:factory")
+        str | None, Setting("architecture of a state dict: torchvision:NAME, timm:NAME or package.module:factory")
     ] = None
     preprocess: Annotated[
         Literal["none", "imagenet", "cifar10", "mnist", "gtsrb"],

@@ -77,7 +77,7 @@ def _with_warnings(checks: Preflight, notes: tuple[str, ...]) -> Preflight:
 def _impressions(
     request: ScanRequest, suspect: Classifier, reference: Classifier | None, rng: torch.Generator
 ) -> tuple[Tensor, tuple[str, ...], str]:
-    """Class impressions of the suspect, of which the reference is sure too where there is one; notes; and what they are."""
+    """Class impressions of the suspect, of which the reference is sure too where there is one; notes; their kind."""
     if not suspect.differentiable or not (reference is None or reference.differentiable):
         note = "a black box gives no class impressions; plain procedural images were used instead"
         return dead_leaves(request.settings.image_count, suspect.input_shape, rng), (note,), PROCEDURAL

@@ -51,14 +51,15 @@ def black_box(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
         import onnxruntime
     except ImportError:
         raise ConfigError(
-            "expected onnxruntime for --black-box, got none; install it with pip install 'backdoor-auditor[onnxruntime]'"
+            "expected onnxruntime for --black-box, got none; install it with "
+            "pip install 'backdoor-auditor[onnxruntime]'"
         ) from None
     foreign = Counter(node.domain for node in model.graph.node if node.domain not in BUILT_IN_DOMAINS)
     if foreign:
         names = listed([f"{quoted(domain)} ({count}×)" for domain, count in sorted(foreign.items())])
         raise UnsupportedOperatorsError(
-            f"expected operators that onnxruntime brings along, got those of the domains {names}, which need somebody's "
-            "library, and none is ever loaded; export the model from plain layers"
+            f"expected operators that onnxruntime brings along, got those of the domains {names}, which need a "
+            "library of somebody's, and none is ever loaded; export the model from plain layers"
         )
     sizes = interface(model, limits)
     options = onnxruntime.SessionOptions()
