@@ -11,7 +11,7 @@ from typing import Any
 
 from auditor.errors import ModelFileError
 from auditor.findings import FileFinding
-from auditor.inspection.pickle_findings import is_tensor_name, pickle_findings
+from auditor.inspection.pickle_findings import pickle_findings
 from auditor.inspection.pickles import PickleFacts, follow
 from auditor.inspection.programs import exported_operations, program_findings, script_operations
 from auditor.inspection.storages import storage_findings, stored_tensors, tensor_fact, tensor_findings
@@ -176,8 +176,3 @@ def _inside(
             yield from nested_findings(inner, limits, depth + 1)
     except (zipfile.BadZipFile, ModelFileError, NotImplementedError, EOFError, OSError):
         yield FileFinding("nested-archive", "danger", "an archive inside the archive does not unpack", where)
-
-
-def has_code(names: tuple[str, ...]) -> bool:
-    """Whether any of the pickled names is beyond what state dicts need."""
-    return any(not is_tensor_name(name) for name in names)
