@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
+from auditor.loading.file_format import is_zip
 from auditor.loading.quoting import quoted
 
 _MOST_BYTES = 64 << 20
@@ -18,11 +19,11 @@ _HARMLESS_MODULES = ("torch._utils", "torch._tensor", "collections")
 def imported_names(path: Path) -> list[str]:
     """Escaped ``module.name`` of everything the file's pickles import beyond tensors, in order, each once."""
     found: dict[str, None] = {}
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if entry.filename.endswith(".pkl") and entry.file_size <= _MOST_BYTES:
-                    # headers that contradict each other, encryption, other compressions: torch may read them all the same
+                    # contradicting headers, encryption, other compressions: torch may read it all the same
                     with contextlib.suppress(Exception), archive.open(entry) as stream:
                         found.update(dict.fromkeys(_scan(stream)))
     else:
