@@ -37,6 +37,8 @@ def record_of(request: ScanRequest, detectors: Sequence[tuple[str, Detector]]) -
         "reference": request.reference.name if request.reference else None,
         "images": request.images.name if request.images else None,
         "scan": asdict(request.settings),
+        "limits": asdict(request.limits),
+        "worker": asdict(request.worker),
         "model options": asdict(request.model_options),
         "reference options": asdict(reference_options) if reference_options else None,
         "detectors": {name: values_of(detector) for name, detector in detectors},
