@@ -58,11 +58,18 @@ class Outcome:
     """imports by a pickle, imports of bait modules, and opened files among those that must stay closed"""
     peak_mib: float = 0.0
     """resident memory of the whole process at its highest while this file was open"""
+    examined: str = ""
+    """what the examination without loading raised, if it did: it should never"""
+    findings: tuple[str, ...] = ()
+    """what that examination found, as ``severity id``"""
+    legible: bool = True
+    """whether every text of it can be printed as it is"""
 
     @property
     def sound(self) -> bool:
-        """Loaded or refused in a sentence, and nothing tried."""
-        return (self.ending == "loaded" or self.refused) and not self.trespasses and not self.watched
+        """Loaded or refused in a sentence, examined without fail, and nothing tried."""
+        ended = (self.ending == "loaded" or self.refused) and not self.examined and self.legible
+        return ended and not self.trespasses and not self.watched
 
 
 def open_all(
@@ -252,6 +259,7 @@ def _opened(path: Path, options: Mapping[str, Any], seal: Any, witness: _Witness
         ending, refused, message = type(error).__name__, True, str(error)
     except Exception as error:
         ending, message = type(error).__name__, f"{type(error).__module__}.{type(error).__qualname__}: {error}"[:2000]
+    examined = _examined(path, seal, witness)
     trespasses, heard = list(seal.trespasses), list(witness.heard)
     seal.trespasses.clear()
     witness.heard.clear()
@@ -262,7 +270,30 @@ def _opened(path: Path, options: Mapping[str, Any], seal: Any, witness: _Witness
         "seconds": round(time.monotonic() - began, 3),
         "trespasses": trespasses,
         "watched": heard,
+        **examined,
     }
+
+
+def _examined(path: Path, seal: Any, witness: _Witness) -> dict[str, Any]:
+    """What ``audit inspect`` says of the file, under the same watch."""
+    from auditor.inspection import examine
+    from auditor.record_json import encode_record
+
+    try:
+        with _listening(witness), seal.opening():
+            examination = examine(path)
+    except Exception as error:
+        return {"examined": f"{type(error).__name__}: {error}"[:2000]}
+    findings = [f"{finding.severity} {finding.id}" for finding in examination.findings]
+    return {"findings": findings, "legible": _legible(encode_record(examination))}
+
+
+def _legible(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_legible(key) and _legible(inner) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_legible, value))
+    return not isinstance(value, str) or value.isprintable()
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def examine(path: Path, limits: Limits = DEFAULT_LIMITS) -> Examination:
         fields, findings = look(path, limits)
     except ModelFileError as error:
         findings = [FileFinding("unreadable", "danger", str(error))]
-    except (ValueError, KeyError, IndexError, OverflowError, RecursionError, MemoryError, OSError) as error:
+    except Exception as error:
         # a parser met what its author did not think of; the file is the cause, and the reader is told
         reason = quoted(f"{type(error).__name__}: {error}", 160)
         findings = [

@@ -15,7 +15,6 @@ COUNT = 200
 
 
 @pytest.fixture(scope="module")
-@pytest.mark.filterwarnings("ignore")
 def mutated() -> list[Mutated]:
     return run(COUNT, seed=1)
 

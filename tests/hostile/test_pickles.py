@@ -176,10 +176,10 @@ def overflows() -> Iterator[Trick]:
         "PUT of a huge index": b"}p99999999999999999999\n",
         "INT of a million digits": b"I" + b"9" * 1_000_000 + b"\n",
         "FLOAT of a million digits": b"F" + b"9" * 1_000_000 + b"\n",
-        "marks without end": b"(" * 1_000_000,
-        "lists in lists": b"]" * 200_000 + b"a" * 199_999,
-        "tuples in tuples": b")" + b"\x85" * 200_000,
-        "dicts in dicts": b"}" + b"X\x01\0\0\0a}" * 100_000 + b"s" * 100_000,
+        "marks without end": b"(" * 200_000,
+        "lists in lists": b"]" * 50_000 + b"a" * 49_999,
+        "tuples in tuples": b")" + b"\x85" * 50_000,
+        "dicts in dicts": b"}" + b"X\x01\0\0\0a}" * 30_000 + b"s" * 30_000,
         "doubled tuples": b")q\0"
         + b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) for i in range(200)),
         "doubled dicts": b"}q\0"

@@ -53,6 +53,12 @@ class Opened:
         assert outcome.peak_mib < RESIDENT_MIB
         if outcome.refused:
             check_sentence(outcome.message)
+        assert not outcome.examined, outcome
+        assert outcome.legible, outcome
+        if trick.endings == UNSAFE:  # what is refused as unsafe is no surprise to who examined it first
+            assert [one for one in outcome.findings if one.startswith(("danger", "warning"))], outcome
+        if trick.source == "control" and trick.endings == OPEN:
+            assert not [one for one in outcome.findings if one.startswith("danger")], outcome
         for word in trick.says:
             assert word in outcome.message
         for canary in self.canaries:
@@ -63,7 +69,7 @@ class Opened:
 def check_sentence(message: str) -> None:
     """Expected, got, remedy, on one line of what every terminal shows as it is."""
     assert message.startswith("expected "), message
-    assert " got " in message, message
+    assert " got" in message, message
     assert message.isprintable(), message
     assert "Traceback" not in message
     assert len(message) < 2000
