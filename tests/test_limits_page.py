@@ -25,7 +25,8 @@ def page() -> str:
     for name, cls in (("limits", Limits), ("worker", Confinement)):
         lines += [f"## [{name}]", "", "| setting | default | range | what it is |", "|---|---|---|---|"]
         for spec in declared(cls).values():
-            low, high = (f"{b or 0:,g}" if (b or 0) < 1e6 else f"{b:,.0f}" for b in (spec.setting.low, spec.setting.high))
+            bounds = (spec.setting.low or 0, spec.setting.high or 0)
+            low, high = (f"{bound:,g}" if bound < 1e6 else f"{bound:,.0f}" for bound in bounds)
             default = "none" if spec.default is None else f"{spec.default:,}"
             lines.append(f"| `{spec.name}` | {default} | {low} to {high} | {spec.setting.help} |")
         lines.append("")
