@@ -132,6 +132,8 @@ def compare(path: Path, expected: Expected, arch: str | None = None) -> dict[str
         loaded = load_network(path, arch=arch)
     except AuditError as error:
         return {"error": str(error)}
+    except Exception as error:  # a crash, which no file should cause
+        return {"error": f"crashed with {type(error).__name__}: {error}"}
     seconds, cpu = time.perf_counter() - wall, time.process_time() - cpu
     scores, gradient = scores_and_gradient(loaded.module, expected.pixels)
     return {

@@ -189,6 +189,8 @@ def _size_options(name: str, state: StateDict) -> dict[str, Any]:
     patch = state.get("conv_proj.weight")
     if not name.startswith("vit") or positions is None or patch is None or positions.dim() != 3 or patch.dim() != 4:
         return {}
+    if not name.endswith(f"_{patch.shape[2]}"):
+        return {}  # another member of the family, which may not divide this image
     side = round((positions.shape[1] - 1) ** 0.5)
     size = side * int(patch.shape[2])
     return {"image_size": size} if side * side == positions.shape[1] - 1 and 0 < size <= 4096 else {}

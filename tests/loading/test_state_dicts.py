@@ -14,7 +14,7 @@ from torch import nn
 
 from auditor.errors import ArchitectureError, ConfigError
 from auditor.loading import load_network
-from auditor.loading.architectures import torchvision_names
+from auditor.loading.architectures import recognise, torchvision_names
 from auditor.loading.families import FAMILIES
 from auditor.loading.heads import head_size
 
@@ -57,6 +57,16 @@ def test_torchvision_with_43_classes_is_recognised(tmp_path: Path, name: str) ->
 
 def test_every_torchvision_classifier_belongs_to_a_family() -> None:
     assert set(torchvision_names()) == {member for _, members in FAMILIES for member in members}
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_l_16", 48), ("vit_b_32", 96)])
+def test_a_vision_transformer_for_images_that_its_family_does_not_divide(name: str, size: int) -> None:
+    with torch.device("meta"):
+        state = torchvision.models.get_model(name, num_classes=10, image_size=size).state_dict()
+    small = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
+    found = recognise(small)
+    assert found is not None
+    assert found[0] == f"torchvision:{name}"
 
 
 WRAPPERS = {
