@@ -16,10 +16,15 @@ from auditor.demo_training import network, save_onnx
 from . import opcodes as op
 from .containers import headers, patched, torch_zip, written, zip_of
 from .graphs import saved
-from .test_onnx_bombs import bomb, node, products
+from .test_exported import exported
+from .test_onnx_bombs import bomb, node
 from .test_onnx_external import external, link
-from .test_programs import exported, with_line
+from .test_onnx_structures import products
+from .test_torchscript import with_line
 from .trick import SECONDS, check_sentence
+
+TERABYTE = "x = torch.add(x, torch.zeros([1099511627776, 1, 8, 8]))"
+ENDLESS_LOOP = "while True:\n      x = torch.add(x, 1)"
 
 MEMORY_GIB = 2
 """given to the worker; torch alone takes about 0.7 GiB"""
@@ -65,7 +70,7 @@ CASES = {
         lambda folder, canary: written(with_line(f'torch.save(x, "{canary}")'))(folder), TORCHSCRIPT, "torch.save"
     ),
     "TorchScript that asks for a terabyte": Case(
-        lambda folder, canary: written(with_line("x = torch.add(x, torch.zeros([1099511627776, 1, 8, 8]))"))(folder), TORCHSCRIPT
+        lambda folder, canary: written(with_line(TERABYTE))(folder), TORCHSCRIPT
     ),
     "external weights behind a link": Case(
         lambda folder, canary: external("link.bin", link("/etc/passwd"))(folder), says="symbolic link"
@@ -108,7 +113,10 @@ def test_a_hostile_file_is_one_sentence(name: str, folder: Path, capfd: pytest.C
 
 
 ENDLESS = {
-    "TorchScript that never ends": (lambda folder: written(with_line("while True:\n      x = torch.add(x, 1)"))(folder), TORCHSCRIPT),
+    "TorchScript that never ends": (
+        lambda folder: written(with_line(ENDLESS_LOOP))(folder),
+        TORCHSCRIPT,
+    ),
     "products that take hours": (saved(lambda: products(2048, 3000)), []),
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -109,7 +108,7 @@ def model(folder: Path, name: str = "model.onnx") -> Path:
 
 
 @pytest.fixture(scope="module")
-def scanned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the reports of one scan, whose verdict names a class."""
     folder = tmp_path_factory.mktemp("text")
     outputs = ["-o", f"json={folder / 'audit.json'}", "-o", f"html={folder / 'audit.html'}"]
@@ -118,7 +117,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         model(folder)
         code = run(["scan", "model.onnx", *OPTIONS, *outputs, "--quiet"])
     assert code == 1
-    yield folder
+    return folder
 
 
 def with_labels(folder: Path, text: str) -> Path:
