@@ -145,8 +145,9 @@ class _Opener:
             self.gone = True
             code = self._process.wait(timeout=10)
             return Outcome("died", False, f"code {code}: {self._last_words()}", time.monotonic() - began)
-        answer = json.loads(line)
-        return Outcome(**{key: tuple(value) if isinstance(value, list) else value for key, value in answer.items()})
+        answer: dict[str, Any] = json.loads(line)
+        lists = {key: tuple(value) for key, value in answer.items() if isinstance(value, list)}
+        return Outcome(**{**answer, **lists})
 
     def _say(self, message: Mapping[str, Any]) -> None:
         assert self._process.stdin

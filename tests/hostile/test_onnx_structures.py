@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from .containers import written
 from .graphs import classifier, constant, field, saved, varint
+from .test_pickles import CANARY, COMMAND
 from .trick import OPEN, REFUSED, Opened, Trick, names, open_tricks
 
 SIZES = "CWE-789: memory allocated by a size from the file"
@@ -189,7 +190,7 @@ def labels() -> Iterator[tuple[str, str]]:
     yield "a number of five thousand digits", "[" + "9" * 5000 + "]"
     yield "a million names", "[" + ",".join('"x"' for _ in range(240_000)) + "]"
     yield "a name of ten million characters", '["' + "x" * 10_000_000 + '"]'
-    yield "code", "__import__('os').system('touch /tmp/audit-hostile-canary')"
+    yield "code", f"__import__('os').system('{COMMAND}')"
     yield "code in a comprehension", "[c for c in ().__class__.__base__.__subclasses__()]"
     yield "a power tower", "9**9**9**9"
     yield "keys that are no numbers", "{'a': 'x', None: 'y', 1e400: 'z'}"
@@ -227,7 +228,8 @@ TRICKS = list(tricks())
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
-    canary = Path("/tmp/audit-hostile-canary")
+    canary = Path(CANARY)
+    canary.unlink(missing_ok=True)
     return open_tricks(TRICKS, tmp_path_factory.mktemp("structures"), [canary])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from . import opcodes as op
 from .containers import legacy, torch_zip, written
 from .trick import UNSAFE, Opened, Trick, names, open_tricks
 
-CANARY = "/tmp/audit-hostile-canary"
+CANARY = str(Path(tempfile.gettempdir()) / "audit-hostile-canary")
 COMMAND = f"touch {CANARY}"
 BAIT = "audit_hostile_bait"
 
