@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import ModelFileError
+from auditor.loading.onnx_beside import large_constants, without
 from auditor.loading.quoting import quoted
 
 
@@ -36,9 +37,11 @@ def runtime_outputs(model: onnx.ModelProto, images: Tensor, *, optimised: bool =
             options.intra_op_num_threads = torch.get_num_threads()
             if not optimised:
                 options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            constants = large_constants(model)
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in constants.values()]
+            options.add_external_initializers(list(constants), values)
+            graph = without(model, set(constants)).SerializeToString()
+            session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             outputs = session.run(None, feed)
     except Exception as error:  # each runtime has its own exception types
         raise ModelFileError(
