@@ -163,7 +163,7 @@ def inspect_command(
     assignments: flags.Assignments = None,
     config: flags.Config = None,
     load: Annotated[
-        bool, typer.Option("--load", help="also load it, and say whether a scan can measure it", show_default=False)
+        bool, typer.Option("--load", help="also load it, and say whether a scan can measure it; --images implies it", show_default=False)
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON", show_default=False)] = False,
 ) -> int:
@@ -172,7 +172,7 @@ def inspect_command(
     from auditor import options, worker
 
     request, _ = options.assemble(model, given, config=config, assignments=assignments)
-    found = worker.inspect_file(request, load=load)
+    found = worker.inspect_file(request, load=load or images is not None)  # images are of no use but to a loaded model
     if as_json:
         typer.echo(worker.as_json(found))
     else:

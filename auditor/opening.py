@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from auditor.classifier import PRESETS, Classifier, Preprocess
-from auditor.errors import ConfigError, ModelMismatchError
+from auditor.errors import ConfigError, ModelFileError, ModelMismatchError
 from auditor.findings import FileFacts
 from auditor.loading import LoadedNetwork, load_network
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
+from auditor.loading.quoting import quoted
 from auditor.request import ModelOptions
 
 Shape = tuple[int, int, int]
@@ -33,15 +34,21 @@ def open_classifier(
     Raises `ModelFileError` and its kin from loading, `ConfigError` when the input size stays unknown, and
     `ModelMismatchError` when the network does not take what was declared.
     """
-    network = load_network(
-        path,
-        arch=options.arch,
-        template=template,
-        allow_torchscript=options.allow_torchscript,
-        unsafe_pickle=options.unsafe_pickle,
-        as_black_box=as_black_box,
-        limits=limits,
-    )
+    try:
+        network = load_network(
+            path,
+            arch=options.arch,
+            template=template,
+            allow_torchscript=options.allow_torchscript,
+            unsafe_pickle=options.unsafe_pickle,
+            as_black_box=as_black_box,
+            limits=limits,
+        )
+    except ModelFileError as error:
+        name = quoted(path.name)
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error  # of two files, the reader wants to know which
     shape = input_shape(options.input_size, network.input_shape, default_shape, network.file_name)
     layout = network.layout if options.layout == "auto" else options.layout
     mean, std = PRESETS[options.preprocess]

@@ -230,8 +230,8 @@ def main() -> None:
         "torchvision",
         "onnxruntime",
         "safetensors",
-        "auditor.loading.onnx_network",
-        "auditor.loading.pytorch",
+        "auditor.loading.onnx_graph.network",
+        "auditor.loading.torch_weights.state_dict",
     ):
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name)

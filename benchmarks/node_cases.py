@@ -18,9 +18,9 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from auditor.errors import ModelFileError, UnsupportedOperatorsError
-from auditor.loading.onnx_convert import convert
-from auditor.loading.onnx_converters.elements import CARRIED_TYPE, TORCH_TYPE
-from auditor.loading.onnx_prepare import prepare
+from auditor.loading.onnx_graph.convert import convert
+from auditor.loading.onnx_graph.converters.elements import CARRIED_TYPE, TORCH_TYPE
+from auditor.loading.onnx_graph.prepare import prepare
 
 Fate = Literal["agree", "agree with constants", "refused", "disagree"]
 

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from auditor.findings import FileFinding
 from auditor.inspection import operations as ops
 from auditor.inspection.flow import Flow, Value, Visit
-from auditor.loading.onnx_tensors import elements, numbers, tensors
+from auditor.loading.onnx_graph.tensors import elements, numbers, tensors
 from auditor.loading.quoting import quoted
 
 FLAT = 64

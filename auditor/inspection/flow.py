@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto
 
 from auditor.inspection import operations as ops
-from auditor.loading.onnx_tensors import small_values
+from auditor.loading.onnx_graph.tensors import small_values
 from auditor.loading.quoting import quoted
 
 STEEP = 1000.0

@@ -17,11 +17,11 @@ from auditor.inspection.flow import trace
 from auditor.inspection.operations import RUNTIME, STANDARD
 from auditor.inspection.selection import selection_findings, unused_findings
 from auditor.loading.limits import Limits
-from auditor.loading.onnx_bombs import check_sizes
-from auditor.loading.onnx_external import load_external
-from auditor.loading.onnx_file import parse
-from auditor.loading.onnx_tensors import elements, nodes, raw_bytes, tensors
-from auditor.loading.onnx_traps import disarm
+from auditor.loading.onnx_graph.bombs import check_sizes
+from auditor.loading.onnx_graph.external import load_external
+from auditor.loading.onnx_graph.file import parse
+from auditor.loading.onnx_graph.tensors import elements, nodes, raw_bytes, tensors
+from auditor.loading.onnx_graph.traps import disarm
 from auditor.loading.quoting import listed, quoted
 
 _LARGEST = 5

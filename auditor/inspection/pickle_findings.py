@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from auditor.findings import FileFinding
 from auditor.inspection.pickles import COMPUTED, PickleFacts
 from auditor.loading.quoting import listed, quoted
-from auditor.loading.safe_globals import SAFE_NAMES
+from auditor.loading.torch_weights.safe_globals import SAFE_NAMES
 
 _TENSORS = frozenset(
     {

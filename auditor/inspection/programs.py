@@ -12,8 +12,8 @@ from auditor.errors import ModelFileError
 from auditor.findings import FileFinding
 from auditor.inspection.examination import OperationCount
 from auditor.loading.limits import Limits
-from auditor.loading.pure_operations import is_pure
 from auditor.loading.quoting import listed, quoted
+from auditor.loading.torch_programs.pure_operations import is_pure
 
 _CALL = re.compile(r"\b(torch|ops)\.([A-Za-z_][\w.]*)\s*\(")
 _METHOD = re.compile(r"\.(save|_save|from_file|load|read|write|fromfile|tofile|set_data_path)\s*\(")

@@ -15,7 +15,7 @@ import onnx
 from auditor.findings import FileFinding
 from auditor.inspection import operations as ops
 from auditor.inspection.flow import Flow, Value, Visit
-from auditor.loading.onnx_names import reads
+from auditor.loading.onnx_graph.names import reads
 from auditor.loading.quoting import listed, quoted
 
 LATE = 2

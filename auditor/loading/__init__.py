@@ -40,24 +40,24 @@ def load_network(
     check_is_file(path, limits)
     kind = detect(path)
     if kind == "onnx":
-        from auditor.loading.onnx_network import load_onnx
+        from auditor.loading.onnx_graph.network import load_onnx
 
         return load_onnx(path, limits, as_black_box=as_black_box)
     if kind == "exported_program":
-        from auditor.loading.exported_program import load_exported_program
+        from auditor.loading.torch_programs.exported_program import load_exported_program
 
         return load_exported_program(path, limits)
     if kind == "torchscript":
-        from auditor.loading.torchscript import load_torchscript
+        from auditor.loading.torch_programs.torchscript import load_torchscript
 
         return load_torchscript(path, limits, allowed=allow_torchscript)
     if kind == "pytorch" and unsafe_pickle:
-        from auditor.loading.pickled_module import load_pickled_module
+        from auditor.loading.torch_weights.pickled_module import load_pickled_module
 
         module = load_pickled_module(path)
         if module is not None:
             return module
-    from auditor.loading.pytorch import load_state_dict
+    from auditor.loading.torch_weights.state_dict import load_state_dict
 
     return load_state_dict(path, kind, arch=arch, template=template, limits=limits)
 

@@ -20,7 +20,13 @@ from auditor.worker.confinement import Seal, confine, memory_of
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "Cannot allocate memory")
 
-PRELOADED = ("torchvision", "onnxruntime", "safetensors", "auditor.loading.onnx_network", "auditor.loading.pytorch")
+PRELOADED = (
+    "torchvision",
+    "onnxruntime",
+    "safetensors",
+    "auditor.loading.onnx_graph.network",
+    "auditor.loading.torch_weights.state_dict",
+)
 
 PROGRESS_EVERY = 0.1
 """seconds between two messages about the same work"""

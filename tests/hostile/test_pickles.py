@@ -125,7 +125,7 @@ GADGETS: tuple[tuple[str, str, str, str], ...] = (
     ("numpy", "load", CANARY, "CVE-2019-6446"),
     ("joblib", "load", CANARY, "CVE-2020-13092"),
     ("dill", "loads", "", FICKLING),
-    ("auditor.loading.pickled_module", "load_pickled_module", CANARY, "the auditor's own functions"),
+    ("auditor.loading.torch_weights.pickled_module", "load_pickled_module", CANARY, "the auditor's own functions"),
 )
 
 

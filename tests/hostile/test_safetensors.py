@@ -91,7 +91,7 @@ def test_a_header_is_not_believed(trick: Trick, opened: Opened) -> None:
 
 def test_the_honest_form_of_these_files_is_read(tmp_path: Path) -> None:
     from auditor.loading.limits import DEFAULT_LIMITS
-    from auditor.loading.weights_file import read_weights
+    from auditor.loading.torch_weights.weights_file import read_weights
 
     path = tmp_path / "model.safetensors"
     path.write_bytes(file({"fc.weight": entry(0, 16, [2, 2]), "fc.bias": entry(16, 32, [4])}))

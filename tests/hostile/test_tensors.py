@@ -235,7 +235,7 @@ def test_sizes_are_not_taken_on_trust(trick: Trick, opened: Opened) -> None:
 def test_the_honest_form_of_these_files_is_read(tmp_path: Path) -> None:
     """Without a lie in it the same archive is read: what refuses it above is the lie."""
     from auditor.loading.limits import DEFAULT_LIMITS
-    from auditor.loading.weights_file import read_weights
+    from auditor.loading.torch_weights.weights_file import read_weights
 
     path = tmp_path / "model.pt"
     view = op.tensor(op.storage(), 0, op.numbers(2, 2), op.numbers(2, 1))

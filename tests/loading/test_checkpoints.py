@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from auditor.errors import ConfigError, ModelFileError, UnsafeFileError
 from auditor.loading import load_network
-from auditor.loading.safe_globals import SAFE_NAMES, Inert, PlainDict, stand_ins
+from auditor.loading.torch_weights.safe_globals import SAFE_NAMES, Inert, PlainDict, stand_ins
 
 from .conftest import images, perturb
 
@@ -191,7 +191,7 @@ def test_a_named_architecture_finds_its_part(
 ) -> None:
     network = perturb(Small())
     path = _saved({"state_dict": {**_prefixed(network.state_dict(), prefix), **LOSS}}, tmp_path)
-    monkeypatch.setattr("auditor.loading.architectures._import", lambda package, name: Small)
+    monkeypatch.setattr("auditor.loading.torch_weights.architectures._import", lambda package, name: Small)
     _agrees(path, network, arch="own:Small")
 
 

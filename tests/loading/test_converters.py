@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx2torch.node_converters.registry import _CONVERTER_REGISTRY
 
 from auditor.errors import ConfigError, ModelFileError, UnsupportedOperatorsError
-from auditor.loading.onnx_convert import convert
-from auditor.loading.onnx_converters import find_converter, registration, since_version
-from auditor.loading.onnx_converters.aliases import SAME_MEANING
-from auditor.loading.onnx_converters.registration import OURS
+from auditor.loading.onnx_graph.convert import convert
+from auditor.loading.onnx_graph.converters import find_converter, registration, since_version
+from auditor.loading.onnx_graph.converters.aliases import SAME_MEANING
+from auditor.loading.onnx_graph.converters.registration import OURS
 
 
 def _one_node(
@@ -102,8 +102,8 @@ def test_unsupported_forms_are_all_named_at_once() -> None:
 
 
 PLUGIN = """
-from auditor.loading.onnx_converters import converter
-from auditor.loading.onnx_converters.registration import result
+from auditor.loading.onnx_graph.converters import converter
+from auditor.loading.onnx_graph.converters.registration import result
 from torch import nn
 
 @converter("Twice", domain="org.example")
@@ -195,7 +195,7 @@ def test_constants_of_more_than_the_limit_are_never_made(operation: str, constan
 
 def test_same_padding_depends_on_the_image() -> None:
     """auto_pad of pools and convolutions, which torch has no name for, at an odd size."""
-    from auditor.loading.onnx_converters.padding import Window
+    from auditor.loading.onnx_graph.converters.padding import Window
 
     node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_LOWER")
     from onnx2torch.onnx_node import OnnxNode

@@ -22,7 +22,7 @@ from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.inspection import examine
 from auditor.loading import load_network
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
-from auditor.loading.onnx_file import read_onnx
+from auditor.loading.onnx_graph.file import read_onnx
 
 from .graphs import EXPECTED, ONES, constant, linear_model, saved
 

@@ -14,7 +14,7 @@ from torchvision import models
 
 from auditor.errors import ArchitectureError
 from auditor.loading import load_network
-from auditor.loading.architectures import nearest, recognise
+from auditor.loading.torch_weights.architectures import nearest, recognise
 
 from .conftest import images, perturb
 

@@ -251,7 +251,7 @@ def test_several_inputs_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_converted_network_that_differs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from auditor.loading import onnx_verify
+    from auditor.loading.onnx_graph import verify as onnx_verify
 
     path = _saved(_linear_model(), tmp_path)
     honest = onnx_verify.runtime_scores

@@ -10,9 +10,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from auditor.loading.onnx_convert import convert
-from auditor.loading.onnx_prepare import prepare
-from auditor.loading.onnx_runtime import runtime_outputs
+from auditor.loading.onnx_graph.convert import convert
+from auditor.loading.onnx_graph.prepare import prepare
+from auditor.loading.onnx_graph.runtime import runtime_outputs
 
 IMAGE = (2, 4, 6, 5)
 INTS = np.array

@@ -15,7 +15,7 @@ from onnx import NodeProto, TensorProto, helper
 from auditor.errors import ModelFileError
 from auditor.inspection import examine
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
-from auditor.loading.onnx_file import read_onnx
+from auditor.loading.onnx_graph.file import read_onnx
 
 from .graphs import constant, linear_model, saved
 

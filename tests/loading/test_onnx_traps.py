@@ -15,8 +15,8 @@ from auditor.errors import ModelFileError
 from auditor.inspection import examine
 from auditor.loading import load_network
 from auditor.loading.limits import DEFAULT_LIMITS
-from auditor.loading.onnx_file import read_onnx
-from auditor.loading.onnx_labels import labels_of
+from auditor.loading.onnx_graph.file import read_onnx
+from auditor.loading.onnx_graph.labels import labels_of
 
 from .graphs import EXPECTED, ONES, answer, constant, linear_model, saved
 

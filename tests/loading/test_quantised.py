@@ -17,12 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from auditor.errors import ModelFileError, UnsupportedOperatorsError
-from auditor.loading import load_network, onnx_stepwise
-from auditor.loading.onnx_convert import convert
-from auditor.loading.onnx_converters import quantised
-from auditor.loading.onnx_prepare import prepare
-from auditor.loading.onnx_runtime import runtime_outputs
-from auditor.loading.onnx_verify import verify
+from auditor.loading import load_network
+from auditor.loading.onnx_graph import stepwise as onnx_stepwise
+from auditor.loading.onnx_graph.convert import convert
+from auditor.loading.onnx_graph.converters import quantised
+from auditor.loading.onnx_graph.prepare import prepare
+from auditor.loading.onnx_graph.runtime import runtime_outputs
+from auditor.loading.onnx_graph.verify import verify
 
 from .conftest import Export, images, perturb, small_cnn
 

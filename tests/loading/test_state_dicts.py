@@ -14,9 +14,9 @@ from torch import nn
 
 from auditor.errors import ArchitectureError, ConfigError
 from auditor.loading import load_network
-from auditor.loading.architectures import recognise, torchvision_names
-from auditor.loading.families import FAMILIES
-from auditor.loading.heads import head_size
+from auditor.loading.torch_weights.architectures import recognise, torchvision_names
+from auditor.loading.torch_weights.families import FAMILIES
+from auditor.loading.torch_weights.heads import head_size
 
 from .conftest import Export, images, perturb, small_cnn
 

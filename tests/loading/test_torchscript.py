@@ -18,7 +18,7 @@ from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.findings import FileFacts
 from auditor.loading import load_network
 from auditor.loading.limits import Limits
-from auditor.loading.torchscript_source import refused_source
+from auditor.loading.torch_programs.torchscript_source import refused_source
 
 from .conftest import images, perturb, small_cnn
 

@@ -1,0 +1,1 @@
+"""Checkpoints and state dicts of PyTorch and safetensors, read as data. `state_dict` tells the story."""

@@ -1,0 +1,150 @@
+"""The story of loading a state dict: read the weights, find the architecture, put them in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from auditor.errors import ArchitectureError
+from auditor.loading.file_format import Kind, sha256_of
+from auditor.loading.limits import DEFAULT_LIMITS, Limits
+from auditor.loading.network import LoadedNetwork
+from auditor.loading.outputs import FirstOutput
+from auditor.loading.quoting import listed, quoted
+from auditor.loading.torch_weights.architectures import named, nearest, recognise
+from auditor.loading.torch_weights.checkpoints import Candidate, preferred
+from auditor.loading.torch_weights.heads import head_size
+from auditor.loading.torch_weights.weights_file import plain_weights, read_weights
+
+_NAMED_TRIES = 12
+"""candidates that a named architecture is tried with; building some takes seconds"""
+
+
+def load_state_dict(
+    path: Path,
+    kind: Kind,
+    *,
+    arch: str | None = None,
+    template: LoadedNetwork | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> LoadedNetwork:
+    """Load a ``pytorch`` or ``safetensors`` file of weights into its architecture.
+
+    Raises UnsafeFileError, ModelFileError, ArchitectureError or ConfigError, each with a remedy.
+    """
+    candidates = read_weights(path, kind, limits)
+    fitted = _named(arch, candidates, limits) if arch is not None else _recognised(candidates, limits)
+    if fitted is None:
+        return _from_template(path, kind, candidates, template, limits)
+    module = FirstOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
+    return LoadedNetwork(
+        module=module.eval().requires_grad_(False).float(),
+        input_shape=None,
+        layout="nchw",
+        num_classes=head_size(fitted.candidate.state) if arch is None else None,
+        fixed_batch=None,
+        labels=None,
+        format="safetensors" if kind == "safetensors" else "state_dict",
+        architecture=fitted.architecture,
+        sha256=sha256_of(path),
+        file_name=path.name,
+        notes=fitted.notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A network that holds the weights of a candidate."""
+
+    candidate: Candidate
+    architecture: str
+    module: nn.Module
+    notes: tuple[str, ...]
+
+
+def _recognised(candidates: list[Candidate], limits: Limits) -> _Fitted | None:
+    for candidate in candidates:
+        found = recognise(plain_weights(candidate.state, limits))
+        if found is not None:
+            return _settled(candidate, candidates, found, limits)
+    return None
+
+
+def _named(arch: str, candidates: list[Candidate], limits: Limits) -> _Fitted:
+    """The first candidate that the named architecture takes; the likeliest one's misfit when none is taken."""
+    misfit: ArchitectureError | None = None
+    for candidate in candidates[:_NAMED_TRIES]:
+        try:
+            found = named(arch, plain_weights(candidate.state, limits))
+        except ArchitectureError as error:
+            misfit = misfit or error
+            continue
+        return _settled(candidate, candidates, found, limits)
+    raise misfit or ArchitectureError(f"expected weights, got none for {quoted(arch)}; save the state dict again")
+
+
+def _settled(
+    candidate: Candidate, candidates: list[Candidate], found: tuple[str, nn.Module], limits: Limits
+) -> _Fitted:
+    """The average of the same weights instead, where the file has one."""
+    taken, notes = preferred(candidate, candidates)
+    architecture, module = found
+    if taken is not candidate:
+        state = module.state_dict()
+        state.update(plain_weights(taken.state, limits))
+        module.load_state_dict(state, strict=True)
+    if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in taken.state.values()):
+        notes = (*notes, "weights stored in another precision than float32 are computed in float32")
+    return _Fitted(taken, architecture, module, notes)
+
+
+def _from_template(
+    path: Path, kind: Kind, candidates: list[Candidate], template: LoadedNetwork | None, limits: Limits
+) -> LoadedNetwork:
+    from auditor.loading.onnx_graph.network import network_from_model
+
+    model, notes = _with_template(candidates, template, limits) if template is not None else (None, ())
+    state = candidates[0].state
+    if model is None:
+        shown = listed([f"{quoted(name, 40)} {tuple(tensor.shape)}" for name, tensor in state.items()], limit=3)
+        beside = "" if template is None else ", nor of the model it is compared with"
+        likely = nearest(state)
+        near = f" ({likely.sentence()})" if likely else ""
+        raise ArchitectureError(
+            f"expected the weights of a torchvision classifier, got {shown}, which are of none{near}{beside}; name the "
+            "architecture with --arch package.module:factory (--reference-arch for the reference)"
+        )
+    network = network_from_model(model, limits)
+    return LoadedNetwork(
+        module=network.module,
+        input_shape=network.input_shape,
+        layout=network.layout,
+        num_classes=network.num_classes,
+        fixed_batch=network.fixed_batch,
+        labels=None,
+        format="safetensors" if kind == "safetensors" else "state_dict",
+        architecture="as the ONNX graph of the suspect",
+        sha256=sha256_of(path),
+        file_name=path.name,
+        notes=(*notes, *network.notes),
+        onnx_model=model,
+    )
+
+
+def _with_template(candidates: list[Candidate], template: LoadedNetwork, limits: Limits) -> tuple[Any, tuple[str, ...]]:
+    """The template's graph with the first candidate that fits it, and notes; (None, ()) when none does."""
+    from auditor.loading.onnx_graph.template import with_weights
+
+    for candidate in candidates:
+        if with_weights(template, plain_weights(candidate.state, limits)) is not None:
+            taken, notes = preferred(candidate, candidates)
+            return with_weights(template, plain_weights(taken.state, limits)), notes
+    return None, ()
+
+
+def _has_auxiliary_heads(module: nn.Module) -> bool:
+    return bool(getattr(module, "aux_logits", False))
