@@ -163,7 +163,12 @@ def inspect_command(
     assignments: flags.Assignments = None,
     config: flags.Config = None,
     load: Annotated[
-        bool, typer.Option("--load", help="also load it, and say whether a scan can measure it; --images implies it", show_default=False)
+        bool,
+        typer.Option(
+            "--load",
+            help="also load it, and say whether a scan can measure it; --images implies it",
+            show_default=False,
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON", show_default=False)] = False,
 ) -> int:

@@ -72,7 +72,7 @@ class Confinement:
         float | None, Setting("memory in GiB; without it three quarters of the machine's", low=0.5, high=100_000)
     ] = None
     cpu_seconds: Annotated[int | None, Setting("CPU time of all its threads", low=1, high=10**8)] = None
-    loading_seconds: Annotated[float, Setting("time until the models are open", low=1, high=10**6)] = 900.0
+    loading_seconds: Annotated[float, Setting("time until the models are open", low=1, high=10**6)] = 300.0
     open_files: Annotated[int, Setting("files open at once", low=64, high=10**6)] = 1024
     written_bytes: Annotated[int, Setting("bytes of the largest file it may write", low=0, high=2**40)] = 64 << 20
 
