@@ -48,7 +48,7 @@ def open_classifier(
         name = quoted(path.name)
         if name in str(error):
             raise
-        raise type(error)(f"{name}: {error}") from error  # of two files, the reader wants to know which
+        raise type(error)(f"{error} (file {name})") from error  # of two files, the reader wants to know which
     shape = input_shape(options.input_size, network.input_shape, default_shape, network.file_name)
     layout = network.layout if options.layout == "auto" else options.layout
     mean, std = PRESETS[options.preprocess]

@@ -15,16 +15,14 @@ from datetime import UTC, datetime
 from auditor import verdict
 from auditor.blind_spots import blind_spots
 from auditor.calibration import Given
-from auditor.classifier import Classifier
 from auditor.context import Context, Progress, SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.detector import Detector, Need
 from auditor.errors import NothingToScanError
-from auditor.findings import Audit, FileFinding, ImageFacts, Outcome
-from auditor.inspection import examine
+from auditor.findings import Audit, ImageFacts, Outcome
 from auditor.measuring import choose_detectors, generator, measure, skipped
-from auditor.opening import choose_device, open_classifier, read_labels
-from auditor.preflight import Preflight, check_pair
+from auditor.models import Opened, of_suspect, open_models
+from auditor.preflight import Preflight
 from auditor.provenance import provenance, record_of
 from auditor.request import ScanRequest
 from auditor.search_images import gather
@@ -34,20 +32,7 @@ from auditor.weighing import singled_out
 Checkpoint = Callable[[Audit], None]
 """told, once the models are open and after each detector, what the audit would say if it ended there"""
 
-OF_REFERENCE = "reference"
-"""what the place of a finding in the reference's file begins with"""
-
 NO_IMAGES = ImageFacts(source="none yet", count=0, held_out=0, labelled=False)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The models of one scan, and what is odd about their files."""
-
-    suspect: Classifier
-    reference: Classifier | None
-    notes: tuple[str, ...]
-    findings: tuple[FileFinding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,49 +70,6 @@ def run(request: ScanRequest, *, progress: Progress | None = None, checkpoint: C
         if checkpoint is not None:
             checkpoint(conclude(job, models, images, checks, outcomes))
     return conclude(job, models, images, checks, outcomes, shown=True)
-
-
-def open_models(request: ScanRequest) -> Opened:
-    """Suspect and reference, each as its own options say; each file is examined before it is loaded."""
-    device = choose_device(request.settings.device)
-    labels = read_labels(request.classes)
-    findings = list(examine(request.model, request.limits).findings)
-    suspect, network = open_classifier(
-        request.model,
-        request.model_options,
-        device=device,
-        labels=labels,
-        limits=request.limits,
-        as_black_box=request.settings.black_box,
-    )
-    notes = list(network.notes)
-    findings += executed(network.executed)
-    if request.reference is None:
-        return Opened(suspect, None, tuple(notes), tuple(findings))
-    options = request.reference_options or replace(request.model_options, arch=None)
-    findings += [
-        replace(found, where=f"{OF_REFERENCE}: {found.where}" if found.where else OF_REFERENCE)
-        for found in examine(request.reference, request.limits).findings
-    ]
-    reference, its_network = open_classifier(
-        request.reference,
-        options,
-        device=device,
-        template=network,
-        default_shape=suspect.input_shape,
-        limits=request.limits,
-        as_black_box=request.settings.black_box,
-    )
-    findings += executed(its_network.executed, OF_REFERENCE)
-    check_pair(suspect, reference)
-    notes += [f"reference: {note}" for note in its_network.notes]
-    return Opened(suspect, reference, tuple(notes), tuple(findings))
-
-
-def executed(was: bool, where: str = "") -> tuple[FileFinding, ...]:
-    """The record of a file that was run on the caller's demand."""
-    message = "the file was executed (--unsafe-pickle): whatever is in it ran with your rights"
-    return (FileFinding("file-executed", "danger", message, where),) if was else ()
 
 
 def measure_all(
@@ -181,7 +123,7 @@ def conclude(
         confirm_at=settings.confirm_at,
         given=job.given,
         blockers=checks.blockers if checks is not None else (),
-        findings=[found for found in models.findings if not found.where.startswith(OF_REFERENCE)],
+        findings=of_suspect(models.findings),
     )
     interrupted = ("interrupted by the user",) if any("interrupted by the user" in o.note for o in outcomes) else ()
     return Audit(

@@ -22,6 +22,8 @@ from auditor.worker.protocol import Message, ProtocolError
 
 Progress = Callable[[str, int, int], None]
 
+OPENING = "opening the model"
+
 TICK = 0.2
 """seconds between two looks at the clocks"""
 
@@ -77,8 +79,8 @@ class _Watch:
             raise _NothingFinished
         if message.kind == "checkpoint":
             self.checkpoint = message.body
-        elif self.progress is not None:
-            self.progress(*protocol.progress_of(message.body))
+        if self.progress is not None:
+            self.progress(*((OPENING, 1, 1) if message.kind == "checkpoint" else protocol.progress_of(message.body)))
         return None
 
     def _pass_on_interrupt(self) -> None:
@@ -109,7 +111,7 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> Audit:
         if path is not None:
             check_is_file(path, request.limits)
     if progress is not None:
-        progress("opening the model", 0, 0)
+        progress(OPENING, 0, 0)
     started = datetime.now(UTC)
     budget = parse_duration(request.settings.budget)
     now = time.monotonic()

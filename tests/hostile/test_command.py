@@ -96,7 +96,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_hostile_file_is_one_sentence(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     case, canary = CASES[name], folder / "canary"
     path = case.build(folder, str(canary))
-    began = time.monotonic()
+    began, most = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     outputs = ["-o", "json=audit.json", "-o", "html=audit.html"]
     memory = ["--set", f"worker.memory_gib={MEMORY_GIB}"]
     assert run(["scan", str(path), *case.arguments, *memory, *outputs]) == 2
@@ -109,7 +109,8 @@ def test_a_hostile_file_is_one_sentence(name: str, folder: Path, capfd: pytest.C
     assert case.says in shown.err
     assert not canary.exists()
     assert not (folder / "audit.json").exists()
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MEMORY_GIB << 20
+    # the largest child so far, of which other tests may have had larger ones
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(most, MEMORY_GIB << 20)
 
 
 ENDLESS = {
