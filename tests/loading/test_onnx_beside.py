@@ -7,7 +7,7 @@ import onnx
 import torch
 from torch import nn
 
-from auditor.loading.onnx_beside import large_constants, without
+from auditor.loading.onnx_graph.beside import large_constants, without
 from auditor.loading.onnx_runtime import runtime_outputs
 
 from .conftest import Export, images, perturb

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import ModelFileError
-from auditor.loading.onnx_beside import large_constants, without
+from auditor.loading.onnx_graph.beside import large_constants, without
 from auditor.loading.quoting import quoted
 
 
