@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from auditor.loading.onnx_graph.beside import large_constants, without
-from auditor.loading.onnx_runtime import runtime_outputs
+from auditor.loading.onnx_graph.runtime import runtime_outputs
 
 from .conftest import Export, images, perturb
 
