@@ -41,7 +41,7 @@ def test_a_switch_in_the_reference_says_nothing_of_the_suspect(tmp_path: Path) -
 
 def test_what_does_not_load_is_still_named_a_danger(tmp_path: Path) -> None:
     request = ScanRequest(model=saved(if_switched(), tmp_path), settings=QUICK)
-    with pytest.raises(ModelFileError, match="file 'model.onnx'.*also shows a danger: the image decides"):
+    with pytest.raises(ModelFileError, match=r"file 'model.onnx'.*also shows a danger: the image decides"):
         run(request)
 
 
