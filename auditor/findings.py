@@ -26,7 +26,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """Something that was needed could not be measured or finished."""
     SUSPICIOUS = "suspicious"
-    """A statistic stands out among the classes at the family-wise level."""
+    """A statistic stands out among the classes at the family-wise level, or the graph itself can switch."""
     BACKDOORED = "backdoored"
     """Besides, a recovered trigger was confirmed on held-out images."""
 

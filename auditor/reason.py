@@ -75,8 +75,11 @@ def describe(trigger: Trigger) -> str:
     return f"on {trigger.size:.1%} of the pixels" if opacity > 0.99 else f"blended in at {opacity:.0%}"
 
 
-def built_in(switches: Sequence[FileFinding]) -> str:
-    """That the file itself shows a choice between two behaviours."""
+def built_in(switches: Sequence[FileFinding], measured: str) -> str:
+    """That the file itself shows a choice between two behaviours; ``measured`` is the sentence of the detectors."""
     first = switches[0]
     more = f" (and {len(switches) - 1} more)" if len(switches) > 1 else ""
-    return f"The file's own graph can switch its behaviour by the image: {first.message.rstrip('.')}{more}."
+    return (
+        f"The file's own graph can switch its behaviour by the image: {first.message.rstrip('.')}{more}. "
+        f"Measured beside that: {measured[:1].lower()}{measured[1:]}"
+    )

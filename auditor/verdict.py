@@ -91,7 +91,7 @@ def judge(
     reason = sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete)
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
-        verdict, reason = Verdict.SUSPICIOUS, f"{built_in(switches)} {reason}"
+        verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
     return Judgement(
         verdict=verdict,
         score=max(_score(evidence), SWITCH_SCORE if switches else 0.0),
