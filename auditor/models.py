@@ -9,6 +9,7 @@ from auditor.classifier import Classifier
 from auditor.errors import ModelFileError
 from auditor.findings import FileFinding
 from auditor.inspection import examine
+from auditor.loading import LoadedNetwork
 from auditor.opening import choose_device, open_classifier, read_labels
 from auditor.preflight import check_pair
 from auditor.request import ScanRequest
@@ -27,20 +28,23 @@ class Opened:
     findings: tuple[FileFinding, ...] = ()
 
 
+def open_suspect(request: ScanRequest) -> tuple[Classifier, LoadedNetwork]:
+    """The suspect as its options say, and what loading noticed."""
+    return open_classifier(
+        request.model,
+        request.model_options,
+        device=choose_device(request.settings.device),
+        labels=read_labels(request.classes),
+        limits=request.limits,
+        as_black_box=request.settings.black_box,
+    )
+
+
 def open_models(request: ScanRequest) -> Opened:
     """Suspect and reference, each as its own options say; each file is examined before it is loaded."""
-    device = choose_device(request.settings.device)
-    labels = read_labels(request.classes)
     findings = list(examine(request.model, request.limits).findings)
     try:
-        suspect, network = open_classifier(
-            request.model,
-            request.model_options,
-            device=device,
-            labels=labels,
-            limits=request.limits,
-            as_black_box=request.settings.black_box,
-        )
+        suspect, network = open_suspect(request)
     except ModelFileError as error:
         raise with_danger(error, findings) from error
     notes = list(network.notes)
@@ -55,7 +59,7 @@ def open_models(request: ScanRequest) -> Opened:
     reference, its_network = open_classifier(
         request.reference,
         options,
-        device=device,
+        device=str(suspect.device),
         template=network,
         default_shape=suspect.input_shape,
         limits=request.limits,

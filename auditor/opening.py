@@ -34,21 +34,7 @@ def open_classifier(
     Raises `ModelFileError` and its kin from loading, `ConfigError` when the input size stays unknown, and
     `ModelMismatchError` when the network does not take what was declared.
     """
-    try:
-        network = load_network(
-            path,
-            arch=options.arch,
-            template=template,
-            allow_torchscript=options.allow_torchscript,
-            unsafe_pickle=options.unsafe_pickle,
-            as_black_box=as_black_box,
-            limits=limits,
-        )
-    except ModelFileError as error:
-        name = quoted(path.name)
-        if name in str(error):
-            raise
-        raise type(error)(f"{error} (file {name})") from error  # of two files, the reader wants to know which
+    network = _loaded(path, options, template, limits, as_black_box)
     shape = input_shape(options.input_size, network.input_shape, default_shape, network.file_name)
     layout = network.layout if options.layout == "auto" else options.layout
     mean, std = PRESETS[options.preprocess]
@@ -82,6 +68,27 @@ def open_classifier(
             "give --classes a file with one name a line"
         )
     return classifier, network
+
+
+def _loaded(
+    path: Path, options: ModelOptions, template: LoadedNetwork | None, limits: Limits, as_black_box: bool
+) -> LoadedNetwork:
+    """The network in a file; its errors name the file, since of two files the reader wants to know which."""
+    try:
+        return load_network(
+            path,
+            arch=options.arch,
+            template=template,
+            allow_torchscript=options.allow_torchscript,
+            unsafe_pickle=options.unsafe_pickle,
+            as_black_box=as_black_box,
+            limits=limits,
+        )
+    except ModelFileError as error:
+        name = quoted(path.name)
+        if name in str(error):
+            raise
+        raise type(error)(f"{error} (file {name})") from error
 
 
 def input_shape(asked: str | None, of_file: Shape | None, default: Shape | None, name: str) -> Shape:

@@ -7,7 +7,7 @@ import torch
 from auditor.findings import Trial
 from auditor.images import load_images
 from auditor.impressions import dead_leaves
-from auditor.opening import choose_device, open_classifier, read_labels
+from auditor.models import open_suspect
 from auditor.preflight import preflight
 from auditor.request import ScanRequest
 
@@ -17,16 +17,7 @@ PROBES = 200
 
 def try_model(request: ScanRequest) -> Trial:
     """Load the model of ``request`` and look at its answers to some images; raises what opening it raises."""
-    labels = read_labels(request.classes)
-    device = choose_device(request.settings.device)
-    classifier, network = open_classifier(
-        request.model,
-        request.model_options,
-        device=device,
-        labels=labels,
-        limits=request.limits,
-        as_black_box=request.settings.black_box,
-    )
+    classifier, network = open_suspect(request)
     rng = torch.Generator().manual_seed(request.settings.seed)
     image_labels, source = None, "procedural images"
     if request.images is None:
