@@ -121,7 +121,7 @@ def save(network: nn.Module, case: Case, size: int, folder: Path) -> Path:
         axes = None if case.fixed else {"input": {0: "batch"}, "scores": {0: "batch"}}
         options.update(dynamo=False, dynamic_axes=axes, input_names=["input"], output_names=["scores"])
     with quiet():
-        torch.onnx.export(network, (example,), path, **options)
+        torch.onnx.export(network, (example,), str(path), **options)  # a str: only then weights go beside it
     return path
 
 

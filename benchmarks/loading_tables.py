@@ -17,6 +17,11 @@ EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "element type complex128",
         "torch's legacy exporter writes 15 for bfloat16, which in ONNX means complex128: no runtime reads the file",
     ),
+    (
+        "std::bad_alloc",
+        "the memory of this machine (the limit was 21 GiB, which the network, its export and onnxruntime shared) was "
+        "not enough to verify it; its smaller relatives load",
+    ),
 )
 """What is behind a failure, by words in its message."""
 
