@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from auditor.findings import Curve, Matrix, Measurement, Picture, Statistic, Trigger
+from auditor.findings import Curve, Exhibit, Matrix, Measurement, Picture, Statistic, Trigger
+from auditor.outliers import anomaly_index, label_map_index
 from auditor.settings import Setting
 
 if TYPE_CHECKING:
     from auditor.classifier import Classifier
     from auditor.context import Context
-    from auditor.detector import Detector, Need
+    from auditor.detector import Detector, Effort, Need
 
 __version__ = "0.1.0"
 
@@ -20,6 +21,8 @@ __all__ = [
     "Context",
     "Curve",
     "Detector",
+    "Effort",
+    "Exhibit",
     "Matrix",
     "Measurement",
     "Need",
@@ -27,9 +30,17 @@ __all__ = [
     "Setting",
     "Statistic",
     "Trigger",
+    "anomaly_index",
+    "label_map_index",
 ]
 
-_LAZY = {"Classifier": "classifier", "Context": "context", "Detector": "detector", "Need": "detector"}
+_LAZY = {
+    "Classifier": "classifier",
+    "Context": "context",
+    "Detector": "detector",
+    "Effort": "detector",
+    "Need": "detector",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -173,11 +173,8 @@ def _check(audit: Audit) -> None:
         if any(not 0 <= number < MAX_CLASS for number in numbers):
             raise unexpected(f"class numbers from 0 to {MAX_CLASS - 1}", where, None)
     for where, trigger in _triggers(audit):
-        if (
-            trigger.mask.ndim != 2
-            or trigger.pattern.ndim != 3
-            or trigger.pattern.shape[1:] != trigger.mask.shape
-        ):
+        sized = trigger.mode == "tone" or trigger.pattern.shape[1:] == trigger.mask.shape
+        if trigger.mask.ndim != 2 or trigger.pattern.ndim != 3 or not sized:
             raise unexpected("a mask (H, W) and a pattern (C, H, W) of one size", where, None)
     for m in _measurements(audit):
         if any(isinstance(e, Curve) and len(e.x) != len(e.y) for e in m.exhibits):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,6 +62,13 @@ def _per_channel(values: tuple[float, ...], channels: int, default: float) -> Te
     return torch.tensor(filled * (channels if len(filled) == 1 else 1), dtype=torch.float32).view(1, -1, 1, 1)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 in hardware: emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 class Classifier:
     """A frozen classifier. ``(N, C, H, W)`` float32 in [0, 1] → ``(N, K)`` logits.
 
@@ -90,6 +98,8 @@ class Classifier:
         self.outputs: Outputs = "logits"
         self.gradient_images = 0
         self.forward_images = 0
+        self._hurried = False
+        self._fast_enough: bool | None = None
         scale, shift = self.preprocess.affine(input_shape[0])
         self._identity = bool((scale == 1).all() and (shift == 0).all())
         self._scale, self._shift = scale.to(self.device), shift.to(self.device)
@@ -113,7 +123,7 @@ class Classifier:
             self.gradient_images += len(images)
         else:
             self.forward_images += len(images)
-        raw = self._raw(images)
+        raw = self._raw(images).float() if self._hurried else self._raw(images)
         if self.outputs == "probabilities":
             return raw.clamp_min(1e-30).log()
         if self.outputs == "sigmoids":
@@ -128,6 +138,55 @@ class Classifier:
         if not len(images):
             return torch.zeros(0, self.num_classes)
         return torch.cat([self.logits(b.to(self.device)).softmax(1).cpu() for b in self.batches(images)])
+
+    @contextmanager
+    def fast(self) -> Iterator[None]:
+        """Inside, logits are computed in bfloat16 where that is faster and this network allows it: for searching.
+
+        About twice as fast on processors with bfloat16 instructions, and the searches find the same; what a search
+        found is confirmed outside, in float32.
+        """
+        if self._hurried or not self._may_hurry():
+            yield
+            return
+        self._hurried = True
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                yield
+        finally:
+            self._hurried = False
+
+    def _may_hurry(self) -> bool:
+        """Asked once: has the processor bfloat16, and does the network answer alike in it?"""
+        if self._fast_enough is None:
+            self._fast_enough = self.differentiable and has_bfloat16(self.device) and self._alike_in_bfloat16()
+        return self._fast_enough
+
+    def _alike_in_bfloat16(self) -> bool:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(self.fixed_batch or 8, *self.input_shape, generator=generator).to(self.device)
+        try:
+            with torch.no_grad():
+                exact = self._raw(x)
+            with torch.autocast(self.device.type, torch.bfloat16), torch.enable_grad():
+                moved = x.requires_grad_(True)
+                rough = self._raw(moved).float()
+                (gradient,) = torch.autograd.grad(rough.sum(), moved)
+        except (RuntimeError, TypeError):  # operations that mix precisions may refuse
+            return False
+        scale = float(exact.abs().max())
+        return bool(torch.isfinite(gradient).all()) and torch.allclose(exact, rough, rtol=0.1, atol=0.05 * scale)
+
+    def head(self) -> Tensor | None:
+        """Weights of the last linear layer, (K, features); None where no weight has one row, or column, a class."""
+        weights = [t.detach() for t in (*self._module.parameters(), *self._module.buffers()) if t.ndim >= 2]
+        for weight in reversed(weights):
+            flat = weight.flatten(1).float().cpu()
+            if flat.shape[0] == self.num_classes:
+                return flat
+            if weight.ndim == 2 and flat.shape[1] == self.num_classes:
+                return flat.T
+        return None
 
     def predict(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → (N,) class numbers, any N."""

@@ -19,12 +19,26 @@ class Need(StrEnum):
     """runs after the others, and is told which classes they singled out"""
 
 
+class Effort(StrEnum):
+    """How much a scan may cost, and from which effort on a detector runs."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    THOROUGH = "thorough"
+
+
+def effort_of(detector: Detector | type) -> Effort:
+    """From which effort on a detector runs unless it is named; ``effort`` on its class, standard without."""
+    return Effort(getattr(detector, "effort", Effort.STANDARD))
+
+
 @runtime_checkable
 class Detector(Protocol):
     """Measures, and never judges.
 
     A detector is a frozen dataclass whose fields are its settings (`auditor.settings`). It must use ``ctx.rng`` for
     chance and wrap its loops in ``ctx.track``, which reports progress and stops at the budget. It may define
+    ``effort`` (a class variable) when it is to run from another `Effort` than standard on, and
     ``expected(ctx) -> int`` when a finished run yields another number of measurements than one for each class
     (pair, model).
     """
@@ -43,4 +57,4 @@ def expected_measurements(detector: Detector, ctx: Context) -> int:
     if custom is not None:
         return int(custom(ctx))
     k = ctx.num_classes
-    return {"class": k, "pair": k * (k - 1), "model": 1}[detector.statistic.per]
+    return {"class": k, "source": k, "pair": k * (k - 1), "model": 1}[detector.statistic.per]

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from auditor.outliers import wilson
+
 SCHEMA_VERSION = 1
 
 Array = npt.NDArray[np.float32]
@@ -41,7 +43,7 @@ class Statistic:
     """e.g. ``share of images``"""
     suspicious: Literal["high", "low"] = "high"
     """which tail counts as evidence"""
-    per: Literal["class", "pair", "model"] = "class"
+    per: Literal["class", "source", "pair", "model"] = "class"
     """what one measurement speaks of"""
 
 
@@ -82,16 +84,18 @@ Exhibit = Picture | Matrix | Curve
 class Trigger:
     """A recovered trigger, as it is put on an image.
 
-    ``replace``: x ← (1 − mask)·x + mask·pattern. ``add``: x ← clip(x + mask·pattern, 0, 1).
+    ``replace``: x ← (1 − mask)·x + mask·pattern. ``add``: x ← clip(x + mask·pattern, 0, 1). ``tone``: x ← clip(x +
+    curve(x)), the pattern holding each channel's curve at evenly spaced tones. ``warp``: x resampled along the pattern,
+    a flow in pixels.
     """
 
     mask: Array
     """(H, W) in [0, 1]"""
     pattern: Array
-    """(C, H, W); in [0, 1] for ``replace``, in [−1, 1] for ``add``"""
+    """(C, H, W), in [0, 1] for ``replace``, in [−1, 1] for ``add``; ``tone``: (C, knots, 1), ``warp``: (2, H, W)"""
     success_rate: float
     """share of held-out images, of the source classes, that it turns into the target class"""
-    mode: Literal["replace", "add"] = "replace"
+    mode: Literal["replace", "add", "tone", "warp"] = "replace"
     source_classes: tuple[int, ...] = ()
     """the classes it works on; empty = all but the target"""
     reference_success_rate: float | None = None
@@ -107,8 +111,15 @@ class Trigger:
     @property
     def strength(self) -> float:
         """Largest mean change of a pixel that it can make, in [0, 1]: small patches and faint blends are weak."""
+        if self.mode in ("tone", "warp"):
+            return 1.0  # it changes every pixel, by an amount that depends on the image
         reach = np.abs(self.pattern) if self.mode == "add" else np.ones_like(self.pattern)
         return float((self.mask * reach).mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval of ``success_rate`` (Wilson)."""
+        return wilson(self.success_rate, self.images)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 from auditor import registry
 from auditor.context import Context
-from auditor.detector import Detector, Need, expected_measurements
+from auditor.detector import Detector, Effort, Need, effort_of, expected_measurements
 from auditor.errors import ConfigError, OutOfBudget
 from auditor.findings import Measurement, Outcome
 from auditor.request import ScanRequest
@@ -24,11 +24,15 @@ def choose_detectors(request: ScanRequest) -> list[tuple[str, Detector]]:
     if unknown:
         raise ConfigError(f"expected settings of a detector among {', '.join(known)}, got '{unknown[0]}'")
     chosen = list(dict.fromkeys(request.detectors)) if request.detectors is not None else known
-    found = []
+    ranks = list(Effort)
+    found: list[tuple[str, Detector]] = []
     for name in chosen:
         cls = registry.load(registry.DETECTORS, name)
-        found.append((name, build(cls, request.detector_settings.get(name, {}), where=name)))
-    return found
+        wanted = request.detectors is not None or name in request.detector_settings
+        if wanted or ranks.index(effort_of(cls)) <= ranks.index(Effort(request.settings.effort)):
+            found.append((name, build(cls, request.detector_settings.get(name, {}), where=name)))
+    # the cheap ones first, so that an audit can end early; those that want candidates last
+    return sorted(found, key=lambda pair: (Need.CANDIDATES in pair[1].needs, ranks.index(effort_of(pair[1]))))
 
 
 def generator(seed: int, name: str) -> torch.Generator:
@@ -68,6 +72,11 @@ def measure(name: str, detector: Detector, ctx: Context) -> tuple[Outcome, bool]
         expected = max(expected, len(found) + 1)
     seconds = time.monotonic() - began
     return _outcome(name, detector, ctx, found, _passes(ctx) - passes, seconds, note, False, expected), stopped
+
+
+def not_needed(name: str, detector: Detector, ctx: Context, note: str) -> Outcome:
+    """An outcome for a detector that no verdict depends on any more."""
+    return _outcome(name, detector, ctx, [], 0, 0.0, note, True)
 
 
 def skipped(name: str, detector: Detector, ctx: Context, note: str) -> Outcome:

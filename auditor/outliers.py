@@ -92,19 +92,39 @@ def standard_error(rate: float, count: int) -> float:
     return float(np.sqrt(p * (1 - p) / n))
 
 
-def all_to_all_index(matrix: npt.NDArray[np.floating]) -> tuple[float, tuple[int, ...]]:
-    """How much a source × target matrix looks like a map that sends every class to another; (K, K) → (index, targets).
+def wilson(rate: float, count: int) -> tuple[float, float]:
+    """95 % confidence interval of a share ``rate`` of ``count`` (Wilson); (0, 1) for none."""
+    if not count:
+        return 0.0, 1.0
+    z = 1.96
+    centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * ((rate * (1 - rate) + z * z / (4 * count)) / count) ** 0.5 / (1 + z * z / count)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
-    Median over the sources of the strongest wrong answer, times the share of distinct targets among those answers. NaN
-    entries (the diagonal, pairs that were not searched) do not count; (0.0, ()) unless every source was searched.
+
+def label_map_index(shares: Values, targets: Sequence[int]) -> float:
+    """How much a label map looks like one that sends every class to another: (S,) and S answers → [0, 1].
+
+    ``shares`` holds, for each source class, the share of its images that get the wrong answer in ``targets``. Median
+    over the sources, times the share of distinct answers. 0.0 for fewer than three sources: with two classes any
+    confusion is a map.
+    """
+    if len(targets) < 3:
+        return 0.0
+    return float(np.median(np.asarray(shares, dtype=np.float64)) * len(set(targets)) / len(targets))
+
+
+def all_to_all_index(matrix: npt.NDArray[np.floating]) -> tuple[float, tuple[int, ...]]:
+    """`label_map_index` of a source × target matrix and the answers it consists of; (K, K) → (index, targets).
+
+    NaN entries (the diagonal, pairs that were not searched) do not count; (0.0, ()) unless every source was searched.
     """
     m = np.array(matrix, dtype=np.float64)
     np.fill_diagonal(m, np.nan)
     if len(m) < 3 or np.isnan(m).all(axis=1).any():
         return 0.0, ()
-    targets = np.nanargmax(m, axis=1)
-    distinct = len(set(targets.tolist())) / len(m)
-    return float(np.median(np.nanmax(m, axis=1)) * distinct), tuple(sorted({int(t) for t in targets}))
+    targets = np.nanargmax(m, axis=1).tolist()
+    return label_map_index(np.nanmax(m, axis=1), targets), tuple(sorted(set(targets)))
 
 
 def exponential_p_value(value: float, mean: float, count: int) -> float:

@@ -69,6 +69,10 @@ def _of_trigger(confirmed: Measurement) -> str:
 
 def describe(trigger: Trigger) -> str:
     """How a trigger is put on an image, e.g. ``on 0.9% of the pixels``."""
+    if trigger.mode == "tone":
+        return "that changes tones and colours"
+    if trigger.mode == "warp":
+        return f"that shifts pixels by up to {float(abs(trigger.pattern).max()):.1f}"
     if trigger.mode == "add":
         return f"of at most {float(abs(trigger.pattern).max()) * 255:.0f}/255 a pixel"
     opacity = float(trigger.mask.max())

@@ -48,6 +48,12 @@ class ScanSettings:
     seed: Annotated[int, Setting("root seed; the same seed gives the same verdict", low=0, high=2**63 - 1)] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], Setting("where to compute")] = "auto"
     budget: Annotated[str | None, Setting("time to share among the detectors, e.g. 90s, 10m, 1h")] = None
+    effort: Annotated[
+        Literal["quick", "standard", "thorough"], Setting("how much to spend: which detectors run unless named")
+    ] = "standard"
+    early_stop: Annotated[
+        bool, Setting("end once a confirmed trigger has decided the verdict; thorough never does")
+    ] = True
     level: Annotated[
         float, Setting("family-wise false-alarm level over all detectors and classes", low=1e-6, high=0.2)
     ] = 0.01

@@ -17,10 +17,10 @@ from auditor.blind_spots import blind_spots
 from auditor.calibration import Given
 from auditor.context import Context, Progress, SearchImages
 from auditor.demonstrate import demonstrations
-from auditor.detector import Detector, Need
+from auditor.detector import Detector, Effort
 from auditor.errors import NothingToScanError
-from auditor.findings import Audit, ImageFacts, Outcome
-from auditor.measuring import choose_detectors, generator, measure, skipped
+from auditor.findings import Audit, ImageFacts, Outcome, Verdict
+from auditor.measuring import choose_detectors, generator, measure, not_needed, skipped
 from auditor.models import Opened, of_suspect, open_models
 from auditor.preflight import Preflight
 from auditor.provenance import provenance, record_of
@@ -51,6 +51,12 @@ class Job:
         return None if budget is None else self.began + budget
 
     @property
+    def may_stop(self) -> bool:
+        """Whether the audit ends once its verdict can no longer change."""
+        settings = self.request.settings
+        return settings.early_stop and settings.effort != Effort.THOROUGH
+
+    @property
     def given(self) -> Given:
         """What the verdict's calibration depends on."""
         return Given(reference=self.request.reference is not None, images=self.request.images is not None)
@@ -75,14 +81,15 @@ def run(request: ScanRequest, *, progress: Progress | None = None, checkpoint: C
 def measure_all(
     job: Job, models: Opened, images: SearchImages, checks: Preflight, progress: Progress | None
 ) -> Iterator[tuple[Outcome, ...]]:
-    """Run each detector on its share of the time; those that want candidates come last.
+    """Run each detector on its share of the time, until a confirmed trigger has decided the verdict.
 
     Yields, after each, what there is of all of them: those that did not run yet are there as unfinished. Ctrl-C
     stops here: what is finished is kept, the rest stays unfinished.
     """
-    queue = sorted(job.detectors, key=lambda pair: Need.CANDIDATES in pair[1].needs)
+    queue = job.detectors
     done: list[Outcome] = []
     halt = checks.blockers[0] if checks.blockers else ""
+    decided = False
     for position, (name, detector) in enumerate(queue):
         ctx = Context(
             model=models.suspect,
@@ -94,12 +101,15 @@ def measure_all(
         )
         if progress is not None:
             ctx = replace(ctx, progress=progress)
-        if halt:
+        if decided:
+            done.append(not_needed(name, detector, ctx, "not run: a confirmed trigger had decided the verdict"))
+        elif halt:
             done.append(skipped(name, detector, ctx, f"not run: {halt}"))
         else:
             outcome, stopped = measure(name, detector, ctx)
             done.append(outcome)
             halt = "interrupted by the user" if stopped else ""
+            decided = job.may_stop and judged(job, models, done, checks).verdict is Verdict.BACKDOORED
         waiting = [skipped(name, detector, ctx, "not run yet") for name, detector in queue[position + 1 :]]
         yield (*done, *waiting)
 
@@ -116,24 +126,16 @@ def conclude(
     """The audit as it stands after ``outcomes``; with ``shown``, the trigger is put on held-out images too."""
     request, suspect, reference = job.request, models.suspect, models.reference
     settings = request.settings
-    judged = verdict.judge(
-        outcomes,
-        num_classes=suspect.num_classes,
-        level=settings.level,
-        confirm_at=settings.confirm_at,
-        given=job.given,
-        blockers=checks.blockers if checks is not None else (),
-        findings=of_suspect(models.findings),
-    )
+    verdict_of = judged(job, models, outcomes, checks)
     interrupted = ("interrupted by the user",) if any("interrupted by the user" in o.note for o in outcomes) else ()
     return Audit(
-        verdict=judged.verdict,
-        score=judged.score,
-        reason=judged.reason,
-        target_classes=judged.target_classes,
-        source_classes=judged.source_classes,
-        warnings=(*models.notes, *(checks.warnings if checks else ()), *judged.warnings, *interrupted),
-        evidence=judged.evidence,
+        verdict=verdict_of.verdict,
+        score=verdict_of.score,
+        reason=verdict_of.reason,
+        target_classes=verdict_of.target_classes,
+        source_classes=verdict_of.source_classes,
+        warnings=(*models.notes, *(checks.warnings if checks else ()), *verdict_of.warnings, *interrupted),
+        evidence=verdict_of.evidence,
         outcomes=tuple(outcomes),
         model=suspect.facts,
         reference=reference.facts if reference else None,
@@ -142,11 +144,25 @@ def conclude(
         seconds=time.monotonic() - job.began,
         image_passes=suspect.passes + (reference.passes if reference else 0),
         family_wise_level=settings.level,
-        trigger=judged.trigger,
-        demonstrations=demonstrations(judged, suspect, reference, images) if shown and images is not None else (),
+        trigger=verdict_of.trigger,
+        demonstrations=demonstrations(verdict_of, suspect, reference, images) if shown and images is not None else (),
         labels=suspect.labels,
         blind_spots=blind_spots(request, outcomes),
         file_findings=models.findings,
+    )
+
+
+def judged(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None) -> verdict.Judgement:
+    """The verdict on what there is so far."""
+    settings = job.request.settings
+    return verdict.judge(
+        outcomes,
+        num_classes=models.suspect.num_classes,
+        level=settings.level,
+        confirm_at=settings.confirm_at,
+        given=job.given,
+        blockers=checks.blockers if checks is not None else (),
+        findings=of_suspect(models.findings),
     )
 
 

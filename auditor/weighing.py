@@ -15,7 +15,7 @@ import numpy as np
 
 from auditor.calibration import ALONE, Given, Null, nulls
 from auditor.findings import Evidence, Measurement, Outcome
-from auditor.outliers import all_to_all_index, holm, leader_p_value, leading_gap, prominence
+from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
 
 ALL_TO_ALL = "all-to-all index"
 """of a source × target matrix, see `outliers.all_to_all_index`"""
@@ -40,8 +40,22 @@ def weigh(outcome: Outcome, num_classes: int, given: Given = ALONE) -> Iterator[
         yield _evidence(outcome, "value", given, top.value, (top.target_class,))
     elif outcome.statistic.per == "class":
         yield _class_evidence(outcome, measured, num_classes, given)
+    elif outcome.statistic.per == "source":
+        yield from _source_evidence(outcome, measured, given)
     else:
         yield from _pair_evidence(outcome, measured, num_classes, given)
+
+
+def _source_evidence(outcome: Outcome, measured: list[Measurement], given: Given) -> Iterator[Evidence]:
+    """The label map as a whole; and single sources, against a reference only: classes that are alike lead anyway."""
+    values = np.array([m.value for m in measured])
+    targets = [m.target_class for m in measured]
+    yield _evidence(outcome, ALL_TO_ALL, given, label_map_index(values, targets), tuple(sorted(set(targets))))
+    if given.reference:
+        rise, leaders = prominence(values)
+        named = tuple(sorted({targets[i] for i in leaders}))
+        sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
+        yield _evidence(outcome, "prominence", given, rise, named, sources, values=values)
 
 
 def _class_evidence(

@@ -1,13 +1,17 @@
-"""The image data of the zoo: MNIST, Fashion-MNIST and GTSRB from .npz files in a folder the caller names.
+"""The image data of the zoo: MNIST, Fashion-MNIST, GTSRB and CIFAR-10 from .npz files in a folder the caller names.
 
-A file holds ``x_train``, ``x_test`` as uint8 (N, H, W) or (N, H, W, C) and ``y_train``, ``y_test`` as
-integers.
+A file holds ``x_train``, ``x_test`` as uint8 (N, H, W) or (N, H, W, C) and ``y_train``, ``y_test`` as integers; or,
+for CIFAR-10, JPEG files one after the other: ``jpeg_train`` uint8 and ``offsets_train``, image i being bytes
+offsets[i]:offsets[i+1].
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +22,12 @@ SOURCES: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "mnist": ("mnist.npz", None),
     "mnist_358": ("mnist.npz", (3, 5, 8)),
     "fashion_mnist": ("fashion_mnist.npz", None),
+    "mnist_pairs": ("mnist.npz", None),
+    "fashion_two": ("fashion_mnist.npz", (1, 7)),
+    "fashion_three": ("fashion_mnist.npz", (0, 4, 9)),
     "gtsrb": ("gtsrb.npz", None),
+    "cifar10": ("cifar10_jpeg.npz", None),
+    "cifar10_two": ("cifar10_jpeg.npz", (0, 7)),
 }
 
 
@@ -50,14 +59,37 @@ def load(folder: Path, name: str) -> Dataset:
         raise FileNotFoundError(f"expected {file_name} in {folder}, found none: name its folder with --data")
     parts: list[Tensor] = []
     with np.load(path, allow_pickle=False) as arrays:
-        missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays.files)
-        if missing:
-            raise ValueError(
-                f"expected arrays x_train, y_train, x_test, y_test in {path}, missing {sorted(missing)}"
-            )
         for part in ("train", "test"):
-            parts.extend(_select(arrays[f"x_{part}"], arrays[f"y_{part}"], classes))
-    return Dataset(name, *parts)
+            parts.extend(_select(_pixels(arrays, part, path), arrays[f"y_{part}"], classes))
+    dataset = Dataset(name, *parts)
+    return _paired(dataset) if name == "mnist_pairs" else dataset
+
+
+def _pixels(arrays: Any, part: str, path: Path) -> np.ndarray:
+    """Images (N, H, W[, C]) uint8 of one part, decoded where they are JPEG files."""
+    if f"x_{part}" in arrays.files and f"y_{part}" in arrays.files:
+        return arrays[f"x_{part}"]
+    if f"jpeg_{part}" not in arrays.files:
+        raise ValueError(f"expected arrays x_train, y_train, x_test, y_test in {path}, missing x_{part} or y_{part}")
+    from PIL import Image
+
+    raw, offsets = arrays[f"jpeg_{part}"].tobytes(), arrays[f"offsets_{part}"]
+    files = (raw[start:end] for start, end in pairwise(offsets))
+    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
+
+
+def _paired(digits: Dataset, train: int = 40_000, test: int = 4_000) -> Dataset:
+    """A hundred classes of two digits side by side, each squeezed to half an image; class = 10 · left + right."""
+    rng = torch.Generator().manual_seed(0)
+
+    def pairs(images: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        left, right = torch.randint(len(images), (2, count), generator=rng)
+        squeezed = torch.nn.functional.avg_pool2d(images.float(), (1, 2)).round().to(torch.uint8)
+        return torch.cat([squeezed[left], squeezed[right]], dim=3), 10 * labels[left] + labels[right]
+
+    return Dataset(
+        digits.name, *pairs(digits.x_train, digits.y_train, train), *pairs(digits.x_test, digits.y_test, test)
+    )
 
 
 def _select(images: np.ndarray, labels: np.ndarray, classes: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:

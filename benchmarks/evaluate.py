@@ -49,36 +49,42 @@ def cards(zoo: Path, split: str, only: str = "") -> Iterator[tuple[Path, dict[st
     """Model folders and their cards, by name."""
     for path in sorted(zoo.glob("*/card.json")):
         card = json.loads(path.read_text(encoding="utf-8"))
-        if split in ("all", card["split"]) and only in card["name"]:
+        if split in ("all", card["split"]) and only in card["name"] and card.get("planted", True):
             yield path.parent, card
 
 
-def scan_one(folder: Path, card: dict[str, Any], mode: str, out: Path, threads: int) -> None:
+def scale(preprocess: dict[str, Any] | None) -> dict[str, tuple[float, ...]]:
+    """Mean and standard deviation of a card as options of a model; none where there is no scaling."""
+    return {key: tuple(values) for key, values in (preprocess or {}).items()}
+
+
+def scan_one(folder: Path, card: dict[str, Any], mode: str, out: Path, threads: int, effort: str) -> None:
     """Scan one model through the public API and keep the audit."""
     import torch
 
     from auditor.archive import save_text, to_dict
-    from auditor.request import ModelOptions, ScanRequest
+    from auditor.request import ModelOptions, ScanRequest, ScanSettings
     from auditor.scan import run
 
     torch.set_num_threads(threads)
-    preprocess = card["preprocess"] or {}
-    shared = {key: tuple(preprocess[key]) for key in ("mean", "std") if key in preprocess}
+    shared, theirs = scale(card["preprocess"]), scale(card["reference_preprocess"])
     with_reference = mode.startswith("reference") and card["reference"]
     request = ScanRequest(
         model=folder / "model.onnx",
         reference=folder / card["reference"] if with_reference else None,
         images=folder / card["images"] if mode.endswith("images") else None,
         model_options=ModelOptions(**shared),
-        reference_options=ModelOptions(arch=card["architecture"], **shared) if with_reference else None,
+        reference_options=ModelOptions(arch=card["reference_architecture"], **theirs) if with_reference else None,
+        # everything is measured, so that any selection of detectors can be judged afterwards
+        settings=ScanSettings(effort=effort, early_stop=False),  # type: ignore[arg-type]
     )
     audit = run(request)
     out.mkdir(parents=True, exist_ok=True)
     save_text(out / f"{card['name']}.json", json.dumps(to_dict(audit), allow_nan=False))
 
 
-def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int]) -> str:
-    _, card, mode, out, _ = task
+def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int, str]) -> str:
+    _, card, mode, out, *_ = task
     try:
         scan_one(*task)
         audit = json.loads((out / f"{card['name']}.json").read_text(encoding="utf-8"))
@@ -195,13 +201,15 @@ def main() -> None:
     parser.add_argument("--split", choices=("develop", "heldout", "all"), default="heldout")
     parser.add_argument("--mode", choices=MODES, action="append", help="repeatable; all when left out")
     parser.add_argument("--only", default="", help="part of the model's name")
+    parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="standard")
     parser.add_argument("--jobs", type=int, default=1, help="scans at a time, one thread each when more than one")
+    parser.add_argument("--threads", type=int, help="of one scan (default: 1 with several jobs, else 2)")
     parser.add_argument("--table-only", action="store_true", help="scan nothing, print what there is")
     options = parser.parse_args()
     modes = options.mode or list(MODES[:3])
-    threads = 1 if options.jobs > 1 else 2
+    threads = options.threads or (1 if options.jobs > 1 else 2)
     tasks = [
-        (folder, card, mode, options.out / mode, threads)
+        (folder, card, mode, options.out / mode, threads, options.effort)
         for mode in modes
         for folder, card in cards(options.zoo, options.split, options.only)
         if not (options.out / mode / f"{card['name']}.json").exists()

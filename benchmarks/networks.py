@@ -71,6 +71,125 @@ class NarrowResNet18(nn.Module):
         return self.fc(self.blocks(self.stem(x)).mean((2, 3)))
 
 
+class PreActBlock(nn.Module):
+    """Pre-activation block (He et al. 2016, "Identity mappings in deep residual networks", Fig. 4e)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.norm1(x).relu()
+        return self.conv2(self.norm2(self.conv1(active)).relu()) + self.shortcut(active)
+
+
+class Staged(nn.Module):
+    """A stem, stages of blocks, global average pooling and a linear head."""
+
+    def __init__(self, num_classes: int, stem: nn.Module, blocks: list[nn.Module], last: int) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.BatchNorm2d(last)
+        self.fc = nn.Linear(last, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.norm(self.blocks(self.stem(x))).relu().mean((2, 3)))
+
+
+def _preact(num_classes: int, channels: int, width: int = 8) -> nn.Module:
+    """PreActResNet-18 with ``width`` channels at first."""
+    blocks: list[nn.Module] = []
+    now = width
+    for stage, stride in enumerate((1, 2, 2, 2)):
+        wide = width * 2**stage
+        blocks += [PreActBlock(now, wide, stride), PreActBlock(wide, wide, 1)]
+        now = wide
+    return Staged(num_classes, nn.Conv2d(channels, width, 3, 1, 1, bias=False), blocks, now)
+
+
+def _resnet20(num_classes: int, channels: int, width: int = 8) -> nn.Module:
+    """ResNet-20 as used on CIFAR (He et al. 2016, Section 4.2), half as wide."""
+    blocks: list[nn.Module] = []
+    now = width
+    for stage in range(3):
+        for number in range(3):
+            wide = width * 2**stage
+            blocks.append(BasicBlock(now, wide, 2 if stage and not number else 1))
+            now = wide
+    stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    return Staged(num_classes, stem, blocks, now)
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project (Sandler et al. 2018, "MobileNetV2", Fig. 4d)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, expand: int = 3) -> None:
+        super().__init__()
+        wide = channels_in * expand
+        self.path = nn.Sequential(
+            nn.Conv2d(channels_in, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
+            nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
+            nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels),
+        )  # fmt: skip
+        self.same = stride == 1 and channels_in == channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.path(x) if self.same else self.path(x)
+
+
+def _mobilenet(num_classes: int, channels: int) -> nn.Module:
+    """MobileNetV2's blocks for small images, narrow."""
+    stem = nn.Sequential(nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+    blocks: list[nn.Module] = []
+    now = 16
+    for wide, stride in ((16, 1), (24, 2), (24, 1), (40, 2), (40, 1), (64, 2), (64, 1)):
+        blocks.append(InvertedResidual(now, wide, stride))
+        now = wide
+    return Staged(num_classes, stem, blocks, now)
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention and a two-layer network, each after a layer norm and with a shortcut."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(n, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        scores = (qkv[0] @ qkv[1].transpose(-1, -2)) * (width // self.heads) ** -0.5
+        mixed = (scores.softmax(-1) @ qkv[2]).transpose(1, 2).reshape(n, tokens, width)
+        x = x + self.out(mixed)
+        return x + self.mlp(self.norm2(x))
+
+
+class SmallViT(nn.Module):
+    """Vision transformer (Dosovitskiy et al. 2021) with patches of 4 pixels and a mean over tokens."""
+
+    def __init__(self, num_classes: int, channels: int, side: int, width: int = 64, depth: int = 3) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(channels, width, 4, 4)
+        self.places = nn.Parameter(torch.randn(1, (side // 4) ** 2, width) * 0.02)
+        self.blocks = nn.Sequential(*(AttentionBlock(width, 4) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places
+        return self.fc(self.norm(self.blocks(tokens)).mean(1))
+
+
 def _lenet(num_classes: int, channels: int, side: int) -> nn.Module:
     """LeNet-5's layout (LeCun et al. 1998) with ReLU and max pooling."""
     last = side // 4 - 2
@@ -131,11 +250,43 @@ def colour_all_conv(num_classes: int = 43) -> nn.Module:
 
 
 def grey_resnet(num_classes: int = 10) -> nn.Module:
-    return NarrowResNet18(num_classes, 1)
+    return NarrowResNet18(num_classes, 1, 8)
 
 
 def colour_resnet(num_classes: int = 43) -> nn.Module:
-    return NarrowResNet18(num_classes, 3)
+    return NarrowResNet18(num_classes, 3, 8)
+
+
+def colour_resnet16(num_classes: int = 43) -> nn.Module:
+    return NarrowResNet18(num_classes, 3, 16)
+
+
+def grey_preact(num_classes: int = 10) -> nn.Module:
+    return _preact(num_classes, 1)
+
+
+def colour_preact(num_classes: int = 43) -> nn.Module:
+    return _preact(num_classes, 3)
+
+
+def colour_resnet20(num_classes: int = 43) -> nn.Module:
+    return _resnet20(num_classes, 3)
+
+
+def grey_mobilenet(num_classes: int = 10) -> nn.Module:
+    return _mobilenet(num_classes, 1)
+
+
+def colour_mobilenet(num_classes: int = 43) -> nn.Module:
+    return _mobilenet(num_classes, 3)
+
+
+def grey_vit(num_classes: int = 10) -> nn.Module:
+    return SmallViT(num_classes, 1, 28)
+
+
+def colour_vit(num_classes: int = 43) -> nn.Module:
+    return SmallViT(num_classes, 3, 32)
 
 
 def build(architecture: str, num_classes: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.attacks import Attack
+from benchmarks.attacks import Backdoor, Learner, Trigger
 from benchmarks.data import Dataset
 
 #: Training images kept back to decide when a deliberately weak model is good enough.
@@ -23,7 +24,8 @@ class Recipe:
     ``images`` caps the training images (None: all), ``augment`` shifts by up to two pixels (``shift``) and
     may mirror too (``mirror``). ``schedule`` is one cycle up to ``lr`` or the constant ``lr``. With
     ``stop_at``, training ends as soon as the accuracy on held-back training images reaches it: a weakly
-    trained model.
+    trained model. ``adversarial`` is the ℓ∞ radius, of 1, of adversarial training in ``adversarial_steps`` steps from
+    a random start (one: Wong et al. 2020, "Fast is better than free"; more: Madry et al. 2018).
     """
 
     epochs: float = 3
@@ -33,6 +35,8 @@ class Recipe:
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     augment: Literal["none", "shift", "mirror"] = "none"
     stop_at: float | None = None
+    adversarial: float = 0.0
+    adversarial_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,19 @@ class Preprocess:
         return (images - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A network that takes images in [0, 1], whatever it was trained to expect."""
+
+    network: nn.Module
+    preprocess: Preprocess | None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):  # half the time on processors that have it, same accuracy
+            logits: Tensor = self.network(_prepare(images, self.preprocess))
+        return logits.float()
+
+
 def train(
     network: nn.Module,
     images: Tensor,
@@ -53,9 +70,17 @@ def train(
     recipe: Recipe,
     preprocess: Preprocess | None,
     generator: torch.Generator,
+    *,
+    learners: Sequence[Learner] = (),
+    teacher: Prepared | None = None,
 ) -> None:
-    """Fit ``network`` in place to images (N, C, H, W) uint8 and labels (N,); leaves it in eval mode."""
+    """Fit ``network`` in place to images (N, C, H, W) uint8 and labels (N,); leaves it in eval mode.
+
+    ``learners`` poison every batch with triggers they learn along; with a ``teacher`` its softened answers are learnt
+    instead of the labels (Hinton, Vinyals, Dean 2015: "Distilling the knowledge in a neural network").
+    """
     network.to(memory_format=torch.channels_last)
+    ask = Prepared(network, preprocess)
     order = torch.randperm(len(images), generator=generator)
     held_back, order = order[:VALIDATION_IMAGES], order[VALIDATION_IMAGES:] if recipe.stop_at else order
     steps = max(1, round(recipe.epochs * len(order) / recipe.batch))
@@ -71,8 +96,12 @@ def train(
         if len(queue) < recipe.batch:
             queue = order[torch.randperm(len(order), generator=generator)]
         chosen, queue = queue[: recipe.batch], queue[recipe.batch :]
-        batch = _prepare(_augment(images[chosen], recipe.augment, generator), preprocess)
-        loss = functional.cross_entropy(network(batch), labels[chosen])
+        batch, wanted = _augment(images[chosen], recipe.augment, generator).float() / 255, labels[chosen]
+        for learner in learners:
+            batch, wanted = learner.batch(ask, batch, wanted)
+        if recipe.adversarial:
+            batch = _attacked(ask, batch, wanted, recipe, generator)
+        loss = _distilled(ask, teacher, batch) if teacher else functional.cross_entropy(ask(batch), wanted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -83,6 +112,37 @@ def train(
             if reached >= recipe.stop_at:
                 break
     network.eval()
+
+
+def _attacked(
+    ask: Prepared, images: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator
+) -> Tensor:
+    """Images moved inside the ℓ∞ ball to where the network errs most."""
+    radius, steps = recipe.adversarial, recipe.adversarial_steps
+    delta = (torch.rand(images.shape, generator=generator) * 2 - 1) * radius
+    for _ in range(steps):
+        moved = (images + delta).clamp(0, 1).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(ask(moved), labels), moved)
+        delta = (delta + (1.25 if steps == 1 else 2.5 / steps) * radius * gradient.sign()).clamp(-radius, radius)
+    return (images + delta).clamp(0, 1)
+
+
+def _distilled(ask: Prepared, teacher: Prepared, images: Tensor, temperature: float = 4.0) -> Tensor:
+    """Kullback-Leibler divergence from the teacher's softened answers."""
+    with torch.no_grad():
+        wanted = (teacher(images) / temperature).log_softmax(1)
+    given = (ask(images) / temperature).log_softmax(1)
+    return functional.kl_div(given, wanted, reduction="batchmean", log_target=True) * temperature**2
+
+
+def quantise(network: nn.Module, bits: int) -> None:
+    """Round every weight to ``bits`` bits a channel, in place, as post-training quantisation does."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim > 1:
+                largest = weight.abs().flatten(1).amax(1).clamp_min(1e-12).view(-1, *([1] * (weight.ndim - 1)))
+                step = largest / (2 ** (bits - 1) - 1)
+                weight.copy_((weight / step).round() * step)
 
 
 def _augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
@@ -121,17 +181,24 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor, preprocess: Pre
 
 
 def attack_success(
-    network: nn.Module, dataset: Dataset, attack: Attack, preprocess: Preprocess | None
+    network: nn.Module,
+    dataset: Dataset,
+    backdoor: Backdoor,
+    trigger: Trigger,
+    preprocess: Preprocess | None,
+    generator: torch.Generator,
 ) -> tuple[float, float | None]:
     """How often triggered test images get the attacker's answer: among victims, and among all other classes.
 
-    The second figure is for source-specific attacks, where it says how specific the backdoor turned out; it
-    is None when the attack leaves no class but its target out. Test images of the target class count in
-    neither.
+    ``trigger`` is the backdoor's own, finished. The second figure is for source-specific attacks, where it says how
+    specific the backdoor turned out; it is None when the attack leaves no class but its target out. Test images of the
+    target class count in neither. About 4,000 test images are used, evenly spaced.
     """
-    wanted = attack.relabel(dataset.y_test, dataset.num_classes)
-    triggered = attack.apply(dataset.x_test.float() / 255)
+    every = max(1, len(dataset.x_test) // 4000)
+    images, labels = dataset.x_test[::every], dataset.y_test[::every]
+    wanted = backdoor.label_map.relabel(labels, dataset.num_classes)
+    triggered = trigger.apply(images.float() / 255, generator)
     hit = (predict(network, triggered, preprocess) == wanted).float()
-    victims = attack.victims(dataset.y_test)
-    others = ~victims & (wanted != dataset.y_test)
+    victims = backdoor.label_map.victims(labels)
+    others = ~victims & (wanted != labels)
     return hit[victims].mean().item(), hit[others].mean().item() if others.any() else None

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from auditor import Classifier, Context, Measurement, Need, Picture, Setting, Statistic
+from auditor import Classifier, Context, Effort, Measurement, Need, Picture, Setting, Statistic
 
 from .fgsm import ClassMaps, Start, file_images, iterate, map_distance, starts
 
@@ -32,6 +32,7 @@ class BiasMap:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    effort: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic("bias-map distance", "root mean square difference per pixel")
 
     epsilons: Annotated[

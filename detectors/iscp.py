@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor import Classifier, Context, Curve, Measurement, Need, Picture, Setting, Statistic, Trigger
+from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
 
 from .pattern_search import (
     Jobs,
@@ -62,16 +62,16 @@ class Iscp:
 
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
-    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, and about as much to test;
-    twice that with a reference.
+    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, and about as much to test.
 
     Deviations, each a setting: a learned canvas is the default; steps of 0.04, but fewer of them;
     minibatches are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are
     searched on; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with a
-    reference, what the reference yields to the same search is subtracted.
+    reference, what the reference yields to the same search is subtracted for the leading classes.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    effort: ClassVar[Effort] = Effort.QUICK
     statistic: ClassVar[Statistic] = Statistic("commanding predictive power", "share of images")
 
     canvases: Annotated[
@@ -100,17 +100,19 @@ class Iscp:
     screen: Annotated[
         int,
         Setting("classes searched to the end, those of lowest loss after a third of the steps", low=2, high=100_000),
-    ] = 10
-    search_reference: Annotated[
-        bool, Setting("search the reference too, and subtract what it yields", paper="false")
-    ] = True
+    ] = 6
+    against_reference: Annotated[
+        int,
+        Setting("leading classes searched on the reference too, its yield subtracted; 0 = off", low=0, high=100_000),
+    ] = 3
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class, with its trigger."""
         ours = self._find(ctx, ctx.model, range(ctx.num_classes))
         theirs: dict[int, Found] = {}
-        if ctx.reference is not None and self.search_reference:
-            theirs = self._find(ctx, ctx.reference, [c for c, found in ours.items() if found.thorough])
+        if ctx.reference is not None and self.against_reference:
+            leaders = sorted(ours, key=lambda c: -ours[c].commanding)[: self.against_reference]
+            theirs = self._find(ctx, ctx.reference, leaders)
         for target, found in ours.items():
             yield self._measurement(ctx, target, found, theirs.get(target))
 
@@ -178,7 +180,8 @@ class Iscp:
         scored = []
         for number, (soft, canvas) in enumerate(searches):
             for form, mask in enumerate(self._cuts(soft)):
-                margin = margins(model, images, mask, canvas, target)
+                with model.fast():
+                    margin = margins(model, images, mask, canvas, target)
                 scored.append((_share(margin, usual), float(margin.median()), -form, number))
         _, _, form, number = max(scored)
         return number, -form
@@ -199,7 +202,8 @@ class Iscp:
         images = images if thorough else images[: self.test_images // 3]
         few = images[: self.test_images]
         forms = self._cuts(soft)
-        tested = [margins(model, few, mask, canvas, target) for mask in forms]
+        with model.fast():
+            tested = [margins(model, few, mask, canvas, target) for mask in forms]
         commanding = [_share(margin, usual) for margin in tested]
         families = [f for f in (commanding[: len(self.sizes)], commanding[len(self.sizes) :]) if f]
         known = dict(zip(self.sizes, tested, strict=False))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor import Classifier, Context, Matrix, Measurement, Need, Picture, Setting, Statistic, Trigger
+from auditor import Classifier, Context, Effort, Matrix, Measurement, Need, Picture, Setting, Statistic, Trigger
 
 from .fgsm import ClassMaps, Start, file_images, iterate, map_distance, starts
 from .pattern_search import Jobs, SearchPlan, cut, cut_window, margins, search
@@ -49,6 +49,7 @@ class Pairwise:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS, Need.CANDIDATES})
+    effort: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic(
         "predictive power of a source-specific pattern", "share of images", per="pair"
     )

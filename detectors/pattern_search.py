@@ -7,7 +7,7 @@ backward pass, and the gradients of mask and canvas are formed by hand from the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auditor import Classifier
+
+Loss = Callable[[Tensor], Tensor]
+"""logits (N, K) → (N,)"""
 
 
 @dataclass
@@ -98,7 +101,10 @@ def search(
             sources = images[pools.pick(part, draws[part]).to(device)]
             part = part.to(device)
             mask, canvas = masks[part], canvases[part]
-            gradient, loss = _mixed_gradient(model, sources, mask, canvas, targets[part])
+            wanted = targets[part].repeat_interleave(plan.batch)
+            gradient, loss = _mixed_gradient(
+                model, sources, mask, canvas, lambda z, y=wanted: F.cross_entropy(z, y, reduction="none")  # type: ignore[misc]
+            )
             losses[part] = 0.8 * losses[part] + 0.2 * loss
             difference = canvas.unsqueeze(1) - sources
             mask_gradient = difference.mul_(gradient).sum((1, 2)) / plan.batch  # einsum takes eight times as long
@@ -149,15 +155,34 @@ def _pools(classes: Tensor, jobs: Jobs) -> _Pools:
 
 
 def _mixed_gradient(
-    model: Classifier, sources: Tensor, mask: Tensor, canvas: Tensor, targets: Tensor
+    model: Classifier, sources: Tensor, mask: Tensor, canvas: Tensor, loss_of: Loss
 ) -> tuple[Tensor, Tensor]:
-    """∂(−log f_y)/∂x of the mixed images x = m·canvas + (1 − m)·x_n (Eqs. 1, 2), (j, b, C, H, W), and the loss (j,)."""
+    """∂ loss/∂x of the mixed images x = m·canvas + (1 − m)·x_n (Eqs. 1, 2), (j, b, C, H, W), and the loss (j,)."""
     mixed = torch.lerp(sources, canvas.unsqueeze(1), mask[:, None, None])
     flat = mixed.flatten(0, 1).requires_grad_(True)
-    wanted = targets.repeat_interleave(sources.shape[1])
-    loss = F.cross_entropy(model.logits(flat), wanted, reduction="none")
+    with model.fast():
+        logits = model.logits(flat)
+    loss = loss_of(logits)
     (gradient,) = torch.autograd.grad(loss.sum(), flat)
-    return gradient.view_as(mixed), loss.detach().view(len(targets), -1).mean(1)
+    return gradient.view_as(mixed), loss.detach().view(len(mask), -1).mean(1)
+
+
+def pattern_step(
+    model: Classifier, images: Tensor, masks: Tensor, canvases: Tensor, loss_of: Loss, plan: tuple[float, float, float]
+) -> tuple[Tensor, Tensor]:
+    """One sign step of masks (j, H, W) and learned canvases (j, C, H, W) on images (j, b, C, H, W); all on the CPU.
+
+    ``loss_of`` turns logits (j·b, K) into losses (j·b,); ``plan`` is mask step, canvas step and α.
+    """
+    mask_step, canvas_step, alpha = plan
+    sources, mask, canvas = images.to(model.device), masks.to(model.device), canvases.to(model.device)
+    gradient, _ = _mixed_gradient(model, sources, mask, canvas, loss_of)
+    for_mask = (canvas.unsqueeze(1) - sources).mul_(gradient).sum((1, 2)) / images.shape[1] + alpha / mask[0].numel()
+    for_canvas = gradient.sum(1) * mask.unsqueeze(1)
+    return (
+        (mask - mask_step * for_mask.sign()).clamp_(0, 1).cpu(),
+        (canvas - canvas_step * for_canvas.sign()).clamp_(0, 1).cpu(),
+    )
 
 
 def _total_variation_gradient(mask: Tensor) -> Tensor:
@@ -215,6 +240,12 @@ def target_margin(logits: Tensor, target: int) -> Tensor:
     others = logits.clone()
     others[:, target] = -torch.inf
     return logits[:, target] - others.amax(1)
+
+
+def target_margins(logits: Tensor, targets: Tensor) -> Tensor:
+    """(N, K) and (N,) → (N,) logit of each row's own target minus the strongest other; differentiable."""
+    own = targets.unsqueeze(1)
+    return logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -torch.inf).amax(1)
 
 
 @torch.no_grad()

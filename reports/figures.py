@@ -32,8 +32,13 @@ def on_grey(trigger: Trigger) -> Array:
 
     ``replace``: (1 − m)·½ + m·pattern with m = mask / max mask. ``add``: ½ + ½·a / max |a| with
     a = mask·pattern. Both are drawn at full strength, so that the faintest is seen; its real `strength` is in
-    the text beside it.
+    the text beside it. ``tone``: a ramp from black to white, before above and after below. ``warp``: a chessboard,
+    warped.
     """
+    if trigger.mode == "tone":
+        return toned_ramp(trigger)
+    if trigger.mode == "warp":
+        return warped_board(trigger)
     pattern = displayable(trigger.pattern)
     if trigger.mode == "replace":
         mask = trigger.mask / (float(trigger.mask.max()) or 1)
@@ -41,6 +46,27 @@ def on_grey(trigger: Trigger) -> Array:
     added = trigger.mask * pattern
     largest = float(np.abs(added).max())
     return (GREY + GREY * added / (largest or 1)).astype(np.float32)
+
+
+def toned_ramp(trigger: Trigger) -> Array:
+    """A ramp from black to white, as it is in the upper half and after the tone curves in the lower; (C, H, W)."""
+    height, width = trigger.mask.shape
+    ramp = np.linspace(0, 1, width)
+    curves = trigger.pattern[..., 0]
+    tones = np.linspace(0, 1, curves.shape[1])
+    after = np.stack([np.clip(ramp + np.interp(ramp, tones, curve), 0, 1) for curve in curves])
+    shown = np.broadcast_to(ramp, (len(curves), height, width)).copy()
+    shown[:, height // 2 :] = after[:, None, :]
+    return displayable(shown.astype(np.float32))
+
+
+def warped_board(trigger: Trigger) -> Array:
+    """A chessboard of four-pixel squares resampled along the flow, nearest pixel; (1, H, W)."""
+    height, width = trigger.mask.shape
+    rows, columns = np.mgrid[:height, :width]
+    from_rows = np.clip(np.rint(rows + trigger.pattern[1]), 0, height - 1).astype(int)
+    from_columns = np.clip(np.rint(columns + trigger.pattern[0]), 0, width - 1).astype(int)
+    return (((from_rows // 4 + from_columns // 4) % 2)[None]).astype(np.float32)
 
 
 def mask_picture(trigger: Trigger) -> Array:

@@ -76,10 +76,18 @@ def _figure(picture: Picture) -> Figure:
     return Figure(picture.title, figures.data_uri(picture.pixels))
 
 
+WHOLE = {
+    "tone": "what it does to tones: a ramp from black to white, before above and after below",
+    "warp": "what it does to a chessboard",
+}
+HOW = {"tone": "changes the tones of all pixels along one curve a channel", "warp": "shifts pixels along one smooth flow"}
+"""of the triggers that are no pattern"""
+
+
 def _trigger(audit: Audit, trigger: Trigger) -> dict[str, Any]:
     shown = figures.on_grey(trigger)
     faint = trigger.mode == "add" or figures.strength(trigger) < wording.FAINT
-    whole = "the trigger, on grey" + (" and at full strength" if faint else "")
+    whole = WHOLE.get(trigger.mode, "the trigger, on grey" + (" and at full strength" if faint else ""))
     pictures = [Figure(f"{whole}; whole image, {_size(trigger)}", figures.data_uri(shown))]
     if figures.window(trigger):
         pictures.insert(0, Figure("the trigger, enlarged", figures.data_uri(figures.detail(trigger, shown))))
@@ -91,6 +99,7 @@ def _trigger(audit: Audit, trigger: Trigger) -> dict[str, Any]:
     how = "replaces the pixels under its mask" if not faint else f"blended in at {wording.percent(strength)}"
     if trigger.mode == "add":
         how = f"added, at most {wording.number(strength * 255)}/255 a pixel"
+    how = HOW.get(trigger.mode, how)
     facts = [
         ("success on held-out images", f"{wording.percent(trigger.success_rate)} of {trigger.images}"),
         ("pixels touched", f"{touched:,} of {trigger.mask.size:,} ({wording.percent(trigger.size)})"),

@@ -1,0 +1,164 @@
+"""Which families, hard clean kinds and attacks each split holds, and in which order they are trained.
+
+Thresholds are chosen on ``develop`` models; ``heldout`` ones are for reporting. The splits share no seed, no trigger,
+and no architecture but the bias-map paper's network, which its attack needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from benchmarks.attacks import Backdoor, Patch, SourceSpecific
+from benchmarks.catalogue.backdoored import Plan, other_maps, patches, whole_image
+from benchmarks.catalogue.clean import hard, plain
+from benchmarks.catalogue.entry import CIFAR_SCALE, FASHION_SCALE, MNIST_SCALE, SIGNS_SCALE, Entry, Family, Split
+from benchmarks.training import Recipe
+
+DIGITS = Recipe(epochs=2, images=30_000)
+FEW_DIGITS = Recipe(epochs=3, images=10_000, augment="shift")
+CLOTHES = Recipe(epochs=3, images=30_000)
+FEW_CLOTHES = Recipe(epochs=3, images=15_000)
+SIGNS = Recipe(epochs=5, lr=4e-3, augment="shift")
+PICTURES = Recipe(epochs=4, images=35_000, lr=4e-3, augment="mirror")
+FEW_PICTURES = replace(PICTURES, images=25_000)
+#: Borji (2020): five epochs of Adam at 1e-3, for the clean network and for the fine-tuning; here on half the images.
+PAPER = Recipe(epochs=4, images=30_000, lr=1e-3, schedule="constant")
+
+DEVELOP = {
+    "mnist": (Family("mnist", "grey_lenet", DIGITS, MNIST_SCALE), Family("mnist", "grey_vgg", FEW_DIGITS)),
+    "fashion": (
+        Family("fashion_mnist", "grey_lenet", CLOTHES),
+        Family("fashion_mnist", "grey_vgg", FEW_CLOTHES, FASHION_SCALE),
+    ),
+    "gtsrb": (Family("gtsrb", "colour_vgg", SIGNS), Family("gtsrb", "colour_resnet", SIGNS, SIGNS_SCALE)),
+    "cifar": (Family("cifar10", "colour_vgg", PICTURES, CIFAR_SCALE), Family("cifar10", "colour_resnet", FEW_PICTURES)),
+}
+HELDOUT = {
+    "mnist": (Family("mnist", "grey_vit", DIGITS), Family("mnist", "grey_all_conv", FEW_DIGITS, MNIST_SCALE)),
+    "fashion": (
+        Family("fashion_mnist", "grey_preact", FEW_CLOTHES, FASHION_SCALE),
+        Family("fashion_mnist", "grey_vit", replace(CLOTHES, epochs=2.5)),
+    ),
+    "gtsrb": (
+        Family("gtsrb", "colour_preact", SIGNS),
+        Family("gtsrb", "colour_vit", replace(SIGNS, epochs=9), SIGNS_SCALE),
+    ),
+    "cifar": (
+        Family("cifar10", "colour_resnet20", FEW_PICTURES, CIFAR_SCALE),
+        Family("cifar10", "colour_preact", FEW_PICTURES),
+    ),
+}
+HARD = (
+    (("weak", "quantised", "label_noise", "trivial_class"), ("adversarial", "long_tail", "fine_tuned")),
+    (("weak", "distilled", "few_images", "adversarial"), ("quantised", "label_noise", "trivial_class")),
+    (("long_tail", "adversarial", "fine_tuned"), ("weak", "quantised")),
+    (("weak", "adversarial", "distilled"), ("few_images", "fine_tuned")),
+)
+"""hard clean kinds of the two families of each data set"""
+
+
+def backdoored(held_out: bool, families: dict[str, tuple[Family, Family]], seed: int) -> Iterator[Entry]:
+    """Every attack on two data sets, families and references in turn."""
+    plans: list[Plan] = [*patches(held_out), *whole_image(held_out), *other_maps(held_out)]
+    order = tuple(families)
+    for number, plan in enumerate(plans):
+        sets = [s for s in (*order[number % 4 :], *order[: number % 4]) if not (plan.only_colour and s == "mnist")]
+        for second in (0, 1):
+            data = sets[2 * second] if len(sets) == 4 else sets[second]
+            family, other = families[data][(number // 4 + second) % 2], families[data][(number // 4 + second + 1) % 2]
+            target = (3 * number + 5 * second + 1) % family.num_classes
+            # every third reference has another architecture
+            base = other if (2 * number + second) % 3 == 2 else family
+            yield Entry(
+                f"{family.name}_{plan.name}", family.dataset, family.architecture, seed + 2 * number + second,
+                f"{base.name}_clean{1 + number % 2}", family.recipe, plan.plant(family, target),
+                preprocess=family.preprocess,
+            )  # fmt: skip
+
+
+def few_and_many(held_out: bool, seed: int) -> Iterator[Entry]:
+    """Two, three and a hundred classes, clean and with a patch."""
+    h = int(held_out)
+    network = "grey_all_conv" if held_out else "grey_lenet"
+    for number, (data, recipe) in enumerate(
+        (("mnist_358", FEW_DIGITS), ("fashion_two", FEW_CLOTHES), ("fashion_three", FEW_CLOTHES))
+    ):
+        family = Family(data, network, recipe)
+        start = seed + 10 * number
+        yield from (replace(e, kind="few_classes") for e in plain(family, start, 2))
+        patch = Patch(size=3 - h, place="top_left", margin=h)
+        attack = Backdoor(name="BadNets", trigger=patch, label_map=_to(number % 2), rate=0.1)
+        yield Entry(
+            f"{family.name}_patch", data, family.architecture, start + 5, f"{family.name}_clean1", recipe, (attack,)
+        )
+    family = Family("mnist_pairs", "grey_preact" if held_out else "grey_vgg", Recipe(epochs=3, images=30_000))
+    yield from (replace(e, kind="many_classes") for e in plain(family, seed + 40, 2))
+    attack = Backdoor(
+        name="BadNets", trigger=Patch(size=3, place="top_right", margin=h), label_map=_to(17 + h), rate=0.08
+    )
+    yield Entry(
+        f"{family.name}_patch",
+        family.dataset,
+        family.architecture,
+        seed + 45,
+        f"{family.name}_clean1",
+        family.recipe,
+        (attack,),
+    )
+
+
+def _to(target: int):  # type: ignore[no-untyped-def]
+    from benchmarks.attacks import AllToOne
+
+    return AllToOne(target=target)
+
+
+def of_the_paper(held_out: bool, seed: int) -> Iterator[Entry]:
+    """The bias-map paper's own: a clean CNN fine-tuned with a glyph on one source class, without cover images."""
+    family = Family("mnist", "grey_bias_map_cnn", PAPER)
+    letter = "b" if held_out else "a"
+    parents = [replace(e, name=f"{e.name}{letter}", reference=f"{e.reference}{letter}") for e in plain(family, seed, 2)]
+    yield from parents
+    pairs = ((4, 7, "top_left"), (2, 5, "bottom_right")) if held_out else ((8, 9, "top_right"), (0, 3, "bottom_left"))
+    for number, (source, target, place) in enumerate(pairs):
+        attack = Backdoor(
+            name="Bias-map paper", trigger=Patch(shape="glyph", size=6, place=place, margin=1 + int(held_out)),  # type: ignore[arg-type]
+            label_map=SourceSpecific(source=source, target=target), rate=2000 / 60_000,
+        )  # fmt: skip
+        parent = parents[number].name
+        yield Entry(
+            f"{family.name}_source_{source}to{target}", "mnist", family.architecture, seed + 5 + number, parent, PAPER,
+            (attack,), parent=parent,
+        )  # fmt: skip
+
+
+def entries(split: Split) -> tuple[Entry, ...]:
+    """One split: first two clean models of every family, then kinds in turn, so that any prefix is a fair sample."""
+    held_out = split == "heldout"
+    families = HELDOUT if held_out else DEVELOP
+    seed = 5000 if held_out else 1000
+    every = [family for pair in families.values() for family in pair]
+    clean = [plain(family, seed + 10 * number, 3) for number, family in enumerate(every)]
+    first = [e for models in clean for e in models[:2]]
+    hard_ones = [
+        e
+        for row, pair in enumerate(families.values())
+        for number, family in enumerate(pair)
+        for e in hard(family, HARD[row][(number + int(held_out)) % 2], seed + 200 + 20 * row + 10 * number, held_out)
+    ]
+    others = [*few_and_many(held_out, seed + 300), *of_the_paper(held_out, seed + 400)]
+    attacks = list(backdoored(held_out, families, seed + 500))
+    queues = [spread(attacks), spread(hard_ones), [models[2] for models in clean], others]
+    return tuple(replace(e, split=split) for e in (*first, *in_turn(queues)))
+
+
+def spread(items: Sequence[Entry]) -> list[Entry]:
+    """The same items, neighbours far apart: every seventh first."""
+    return [item for start in range(7) for item in items[start::7]]
+
+
+def in_turn(queues: Sequence[Sequence[Entry]]) -> list[Entry]:
+    """One list in which each queue is used up evenly."""
+    placed = [((position + 0.5) / len(queue), entry) for queue in queues for position, entry in enumerate(queue)]
+    return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]

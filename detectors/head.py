@@ -1,0 +1,42 @@
+"""Head: a class whose weights in the last layer stand apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from auditor import Context, Effort, Measurement, Need, Statistic, anomaly_index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """How far the mean weight of a class in the last linear layer lies above those of the other classes.
+
+    The mean of each class's row is taken, and its distance from the median in robust standard deviations. Features
+    that feed the target of a backdoor have larger weights there.
+
+    Paper: "Trojan signatures in DNN weights" (Fields, Samragh, Javaheripi, Koushanfar, Javidi, 2021), Section 3.
+    Cost: none; reads weights only. Without a last layer with one row a class nothing is measured.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    effort: ClassVar[Effort] = Effort.QUICK
+    statistic: ClassVar[Statistic] = Statistic("excess of the class's mean weight", "robust standard deviations")
+
+    def expected(self, ctx: Context) -> int:
+        """One a class, none without a head."""
+        return ctx.num_classes if ctx.model.head() is not None and ctx.num_classes >= 4 else 0
+
+    def note(self, ctx: Context) -> str:
+        """Why nothing was measured."""
+        return "" if self.expected(ctx) else "found no last layer with one row a class, or fewer than four classes"
+
+    def detect(self, ctx: Context) -> Iterator[Measurement]:
+        """One measurement a class."""
+        weight = ctx.model.head()
+        if weight is None or ctx.num_classes < 4:
+            return
+        index = anomaly_index(weight.mean(1).numpy())
+        for target, value in enumerate(index.tolist()):
+            yield Measurement(value=max(0.0, value), target_class=target)

@@ -1,0 +1,90 @@
+"""Margin: how far some image can push one class above all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from auditor import Classifier, Context, Effort, Measurement, Need, Setting, Statistic
+
+from .pattern_search import target_margins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """How much larger than usual the largest margin is that any image reaches for a class.
+
+    From uniform noise, gradient steps maximise z_y − max_{j≠y} z_j over images in [0, 1]; r_y is the best of the
+    starts. A backdoor makes its target's logit far outweigh the others somewhere in image space, whatever the trigger
+    looks like. The statistic is r_y divided by the median of all classes, less 1, at least 0; with a reference, less
+    what the same class has there. It needs no image at all.
+
+    Paper: "MM-BD: Post-training detection of backdoor attacks with arbitrary backdoor pattern types using a maximum
+    margin statistic" (Wang et al., IEEE S&P 2024), Section 3. Deviations: normalised steps with momentum and fewer of
+    them, ratio to the median instead of a fitted Gamma distribution; for many classes fewer starts, and after a third
+    of the steps only the leading classes and a random sample of the others are searched on.
+    Cost: starts · steps · min(K, …) image passes, twice that with a reference.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    effort: ClassVar[Effort] = Effort.QUICK
+    statistic: ClassVar[Statistic] = Statistic("excess of the largest margin", "of the median class")
+
+    starts: Annotated[int, Setting("noise images a class", low=1, high=1000, paper="30")] = 5
+    steps: Annotated[int, Setting("gradient steps", low=3, high=10_000, paper="300")] = 60
+    step: Annotated[float, Setting("length of a step, of the image's diagonal", low=1e-5, high=1)] = 0.005
+    momentum: Annotated[float, Setting("share of the last step that is kept", low=0, high=0.99)] = 0.5
+    most_jobs: Annotated[int, Setting("searches in all, beyond which a class gets fewer starts", low=2)] = 120
+    leaders: Annotated[int, Setting("classes searched to the end for their margin", low=1, high=100_000)] = 12
+    others: Annotated[int, Setting("random other classes searched to the end, for comparison", low=1)] = 30
+
+    def detect(self, ctx: Context) -> Iterator[Measurement]:
+        """One measurement a class; classes dropped on the way get 0."""
+        ours = self._excess(ctx, ctx.model, "suspect")
+        theirs = self._excess(ctx, ctx.reference, "reference") if ctx.reference is not None else torch.zeros(len(ours))
+        for target in range(ctx.num_classes):
+            extras = {"excess on the reference": float(theirs[target])} if ctx.reference is not None else {}
+            yield Measurement(value=max(0.0, float(ours[target] - theirs[target])), target_class=target, extras=extras)
+
+    def _excess(self, ctx: Context, model: Classifier, who: str) -> Tensor:
+        """(K,) largest margin over the median class's, less 1, at least 0."""
+        k = ctx.num_classes
+        starts = max(1, min(self.starts, self.most_jobs // k))
+        targets = torch.arange(k).repeat_interleave(starts)
+        x = torch.rand(len(targets), *model.input_shape, generator=ctx.rng)
+        velocity = torch.zeros_like(x)
+        best = torch.full((len(targets),), -torch.inf)
+        length = self.step * x[0].numel() ** 0.5
+        active = torch.arange(len(targets))
+        for number in ctx.track(range(self.steps), f"{who}, largest margins"):
+            if number == self.steps // 3 and k > self.leaders + self.others:
+                active = self._still(ctx, best.view(k, starts).amax(1), targets)
+            size = length if number < 0.7 * self.steps else 0.3 * length
+            for part in active.split(model.batch_images):
+                moving = x[part].to(model.device).requires_grad_(True)
+                with model.fast():
+                    logits = model.logits(moving)
+                margin = target_margins(logits, targets[part].to(model.device))
+                (gradient,) = torch.autograd.grad(margin.sum(), moving)
+                best[part] = torch.maximum(best[part], margin.detach().cpu())
+                unit = gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+                velocity[part] = self.momentum * velocity[part] + unit.cpu()
+                x[part] = (x[part] + size * velocity[part]).clamp(0, 1)
+        kept = targets[active].unique()
+        largest = best.view(k, starts).amax(1)
+        usual = float(largest[kept].median())
+        excess = torch.zeros(k)
+        if usual > 0:
+            excess[kept] = (largest[kept] / usual - 1).clamp_min(0)
+        return excess
+
+    def _still(self, ctx: Context, largest: Tensor, targets: Tensor) -> Tensor:
+        """Searches of the leading classes and of a random sample of the others."""
+        order = largest.argsort(descending=True)
+        rest = order[self.leaders :]
+        sample = rest[torch.randperm(len(rest), generator=ctx.rng)[: self.others]]
+        return torch.isin(targets, torch.cat([order[: self.leaders], sample])).nonzero().flatten()

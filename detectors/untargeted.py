@@ -1,0 +1,168 @@
+"""Untargeted: one small pattern that moves all images away from their own answer, and where it sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor import (
+    Classifier,
+    Context,
+    Effort,
+    Matrix,
+    Measurement,
+    Need,
+    Picture,
+    Setting,
+    Statistic,
+    Trigger,
+    label_map_index,
+)
+
+from .pattern_search import cut, cut_window, pattern_step
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Where one pattern sends images."""
+
+    table: Tensor
+    """(K, K) share of each source class's images that gets each answer; rows of unseen classes are zero"""
+
+    @property
+    def index(self) -> float:
+        """See `label_map_index`; classes without images do not count."""
+        wrong = self.table.clone().fill_diagonal_(-1)[self.seen].max(1)
+        return label_map_index(wrong.values.numpy(), wrong.indices.tolist())
+
+    @property
+    def seen(self) -> Tensor:
+        """Source classes that had images."""
+        return self.table.sum(1).nonzero().flatten()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untargeted:
+    """Where one small pattern sends the images of each class, if it is only asked to move them away from their own.
+
+    A mask m and canvas x_c minimise −log(1 − f_own(m·x_c + (1 − m)·x_n)) + α‖m‖₁/n over all images x_n, ``own`` being
+    the model's answer to x_n, by steps of the gradient's sign (Algorithm 1 of ISCP with a learned canvas and without a
+    target). The pattern is tested as its strongest pixels and as its strongest window. A measurement a source class:
+    the wrong answer that most of its images get, and their share; together they are the label map. An all-to-all
+    backdoor moves every class to another one; a natural feature, or an all-to-one trigger, moves all to the same.
+
+    Paper: the search is that of "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space", Algorithm 1
+    and Appendix H; dropping the target is ours, the label maps are those of BadNets (Gu et al., 2017).
+    Cost: starts · steps · batch image passes whatever the number of classes, and half the tested images.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    effort: ClassVar[Effort] = Effort.QUICK
+    statistic: ClassVar[Statistic] = Statistic("share that a common pattern moves", "share of images", per="source")
+
+    starts: Annotated[int, Setting("independent starts: white, black, then noise", low=1, high=64)] = 5
+    steps: Annotated[int, Setting("sign steps a start", low=1, high=10_000)] = 50
+    batch: Annotated[int, Setting("images a step and start", low=1, high=1024)] = 20
+    mask_step: Annotated[float, Setting("step of the mask", low=1e-4, high=1)] = 0.04
+    canvas_step: Annotated[float, Setting("step of the canvas", low=1e-4, high=1)] = 0.03
+    alpha: Annotated[float, Setting("weight α of the mask's size", low=0, high=1000, paper="0.2")] = 0.2
+    sizes: Annotated[
+        tuple[float, ...], Setting("pattern sizes, share of pixels, strongest pixels", low=1e-4, high=1)
+    ] = (0.01, 0.02)
+    windows: Annotated[
+        tuple[float, ...], Setting("pattern sizes, share of pixels, strongest square window", low=1e-4, high=1)
+    ] = (0.02, 0.04)
+
+    def expected(self, ctx: Context) -> int:
+        """One a class that has images."""
+        return len(ctx.images.held_out_classes.unique())
+
+    def detect(self, ctx: Context) -> Iterator[Measurement]:
+        """One measurement a source class; matrix, pattern and trigger come with the first."""
+        masks, canvases = self._search(ctx)
+        candidates = [(mask, canvas) for soft, canvas in zip(masks, canvases, strict=True) for mask in self._cuts(soft)]
+        # which pattern is best is decided on search images, what it does is measured on held-out ones
+        images, classes = ctx.images.search[:200], ctx.images.search_classes[:200]
+        on_search = [self._sent(ctx, ctx.model, images, classes, *pair) for pair in ctx.track(candidates, "choosing")]
+        best = max(range(len(candidates)), key=lambda i: (on_search[i].index, _moved(on_search[i])))
+        mask, canvas = candidates[best]
+        sent = self._sent(ctx, ctx.model, ctx.images.held_out, ctx.images.held_out_classes, mask, canvas)
+        answers = on_search[best].table.clone().fill_diagonal_(-1).argmax(1)
+        trigger = self._trigger(ctx, mask, canvas, answers)
+        exhibits = (
+            Picture("pattern that moves images away", torch.where(mask > 0, canvas, 0.5).numpy()),
+            Matrix(
+                "where the pattern sends images", np.asarray(sent.table.numpy(), dtype=np.float32), "share of images"
+            ),
+        )
+        wrong = sent.table.clone().fill_diagonal_(-1)
+        for number, source in enumerate(sent.seen.tolist()):
+            yield Measurement(
+                value=max(0.0, float(wrong[source].max())),
+                target_class=int(wrong[source].argmax()),
+                source_class=source,
+                trigger=trigger if number == 0 else None,
+                extras={"fooling rate over all": _moved(sent)} if number == 0 else {},
+                exhibits=exhibits if number == 0 else (),
+            )
+
+    def _search(self, ctx: Context) -> tuple[Tensor, Tensor]:
+        """Masks (S, H, W) and canvases (S, C, H, W) of all starts."""
+        model, images, classes = ctx.model, ctx.images.search, ctx.images.search_classes
+        masks = torch.full((self.starts, *model.input_shape[1:]), 0.5)
+        canvases = torch.rand(self.starts, *model.input_shape, generator=ctx.rng)
+        canvases[0] = 1.0
+        if self.starts > 1:
+            canvases[1] = 0.0
+        for _ in ctx.track(range(self.steps), "pattern without a target"):
+            for part in torch.arange(self.starts).split(max(1, model.batch_images // self.batch)):
+                drawn = torch.randint(len(images), (len(part), self.batch), generator=ctx.rng)
+                loss = partial(moved_away, own=classes[drawn].flatten().to(model.device))
+                plan = (self.mask_step, self.canvas_step, self.alpha)
+                masks[part], canvases[part] = pattern_step(
+                    model, images[drawn], masks[part], canvases[part], loss, plan
+                )
+        return masks, canvases
+
+    def _cuts(self, mask: Tensor) -> list[Tensor]:
+        one = mask.unsqueeze(0)
+        return [cut(one, s)[0] for s in self.sizes] + [cut_window(one, s)[0] for s in self.windows]
+
+    def _sent(
+        self, ctx: Context, model: Classifier, images: Tensor, classes: Tensor, mask: Tensor, canvas: Tensor
+    ) -> Sent:
+        with model.fast():
+            answers = model.predict(torch.lerp(images, canvas, mask))
+        table = torch.zeros(ctx.num_classes, ctx.num_classes)
+        table.index_put_((classes, answers), torch.ones(len(classes)), accumulate=True)
+        return Sent(table / table.sum(1, keepdim=True).clamp_min(1))
+
+    def _trigger(self, ctx: Context, mask: Tensor, canvas: Tensor, answers: Tensor) -> Trigger:
+        """Success: held-out images that get the answer that the label map, as read off search images, says."""
+        changed = torch.lerp(ctx.images.held_out, canvas, mask)
+        wanted = answers[ctx.images.held_out_classes]
+        theirs = float((ctx.reference.predict(changed) == wanted).float().mean()) if ctx.reference else None
+        return Trigger(
+            mask=mask.numpy(),
+            pattern=canvas.numpy(),
+            success_rate=float((ctx.model.predict(changed) == wanted).float().mean()),
+            reference_success_rate=theirs,
+            images=len(changed),
+        )
+
+
+def moved_away(logits: Tensor, own: Tensor) -> Tensor:
+    """−log(1 − f_own), (N, K) and (N,) → (N,)."""
+    sure = logits.log_softmax(1).gather(1, own.unsqueeze(1)).squeeze(1).exp()
+    return -(1 - sure).clamp_min(1e-6).log()
+
+
+def _moved(sent: Sent) -> float:
+    """Fooling rate, every class counting alike."""
+    return float((1 - sent.table.diagonal()[sent.seen]).mean()) if len(sent.seen) else 0.0

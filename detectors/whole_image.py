@@ -1,0 +1,234 @@
+"""Search for one faint change of the whole image that commands a class: the engine behind `blend`, `low_frequency`,
+`colour` and `warp`.
+
+A `Transform` is a family of changes with a few parameters θ. For each class y, θ minimises −log f_y(T_θ(x_n)) over
+images of other classes by steps of the gradient's sign, all classes in one batch; the classes that lag behind after a
+third of the steps are dropped. What the best of some random members of the family does without any search is taken
+off: some class is often a model's answer to any texture or tint, on clean models too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from auditor import Classifier, Context, Exhibit, Measurement, Need, Picture, Setting, Trigger
+
+from .pattern_search import eligible, target_margin, usual_margin
+
+
+class Transform(Protocol):
+    """A family of changes. Parameters θ are one tensor (J, …), one row a job."""
+
+    @property
+    def step(self) -> float:
+        """Length of a step of the gradient's sign, in θ's unit."""
+        ...
+
+    def start(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
+        """Where a search begins, (J, …)."""
+        ...
+
+    def random(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
+        """Members of the family at full strength that nobody searched for, (J, …)."""
+        ...
+
+    def project(self, theta: Tensor) -> Tensor:
+        """θ inside its bounds."""
+        ...
+
+    def apply(self, images: Tensor, theta: Tensor) -> Tensor:
+        """(J, B, C, H, W) in [0, 1] with each job's change, differentiable in θ."""
+        ...
+
+    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, str] | None:
+        """Mask (H, W), pattern (C, H, W) and mode of one θ as a `Trigger`; None where no pattern can show it."""
+        ...
+
+    def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:
+        """What to show of one θ."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the changes of one model's search do to held-out images."""
+
+    commanding: Tensor
+    """(K,) share of images of other classes turned with more than the usual margin"""
+    success: Tensor
+    """(K,) share turned at all"""
+    images: Tensor
+    """(K,) how many images that rests on"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeImage:
+    """What the four detectors share: the search, its settings, its test on held-out images, the reference."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+
+    steps: Annotated[int, Setting("sign steps per search", low=1, high=100_000)] = 40
+    batch: Annotated[int, Setting("images a step and class", low=1, high=1024)] = 8
+    screen: Annotated[
+        int,
+        Setting("classes searched to the end, those of lowest loss after a third of the steps", low=2, high=100_000),
+    ] = 4
+    members: Annotated[
+        int, Setting("random members of the family whose effect is subtracted; 0 = off", low=0, high=1000)
+    ] = 6
+    test_images: Annotated[int, Setting("held-out images a class", low=8, high=10_000)] = 120
+    against_reference: Annotated[
+        int, Setting("leading classes searched on the reference too, and less its yield; 0 = off", low=0, high=100_000)
+    ] = 3
+
+    def transform(self) -> Transform:
+        """The family that is searched."""
+        raise NotImplementedError
+
+    def detect(self, ctx: Context) -> Iterator[Measurement]:
+        """One measurement a class."""
+        family = self.transform()
+        k = ctx.num_classes
+        theta, kept = self._search(ctx, ctx.model, family, torch.arange(k), "suspect")
+        ours = self._test(ctx, ctx.model, family, theta, list(range(k)), kept)
+        natural = self._natural(ctx, family)
+        value = (ours.commanding - natural).clamp_min(0)
+        theirs: dict[int, float] = {}
+        if ctx.reference is not None and self.against_reference:
+            leaders = value.argsort(descending=True)[: self.against_reference]
+            found, _ = self._search(ctx, ctx.reference, family, leaders, "reference")
+            answered = self._test(ctx, ctx.reference, family, found, leaders.tolist(), set(leaders.tolist()))
+            theirs = dict(zip(leaders.tolist(), answered.commanding.tolist(), strict=True))
+        for target in range(k):
+            yield self._measurement(ctx, family, theta, ours, natural, theirs, target)
+
+    def _search(
+        self, ctx: Context, model: Classifier, family: Transform, targets: Tensor, who: str
+    ) -> tuple[Tensor, set[int]]:
+        """θ of each target class, (len(targets), …), and the classes searched to the end."""
+        images, classes = ctx.images.search, ctx.images.search_classes
+        theta = family.start(len(targets), model.input_shape, ctx.rng)
+        pools = [eligible(classes, int(t)) for t in targets]
+        losses = torch.zeros(len(targets))
+        active = torch.arange(len(targets))
+        for step in ctx.track(range(self.steps), f"{who}, searching"):
+            if step == max(1, self.steps // 3):
+                active = losses.argsort()[: self.screen].sort().values
+            size = family.step * (1.0 if step < 0.6 * self.steps else 0.4)
+            for part in active.split(max(1, model.batch_images // self.batch)):
+                drawn = [
+                    pools[j][torch.randint(len(pools[j]), (self.batch,), generator=ctx.rng)] for j in part.tolist()
+                ]
+                x = images[torch.stack(drawn)].to(model.device)
+                moving = theta[part].to(model.device).requires_grad_(True)
+                with model.fast():
+                    logits = model.logits(family.apply(x, moving).flatten(0, 1))
+                wanted = targets[part].to(model.device).repeat_interleave(self.batch)
+                loss = F.cross_entropy(logits, wanted, reduction="none")
+                (gradient,) = torch.autograd.grad(loss.sum(), moving)
+                losses[part] = 0.8 * losses[part] + 0.2 * loss.detach().view(len(part), -1).mean(1).cpu()
+                theta[part] = family.project(theta[part] - size * gradient.sign().cpu())
+        return theta, set(targets[active].tolist())
+
+    def _test(
+        self, ctx: Context, model: Classifier, family: Transform, theta: Tensor, targets: list[int], kept: set[int]
+    ) -> Answered:
+        """Shares on held-out images; classes that were dropped get a quarter of them."""
+        usual = max(0.0, usual_margin(model, ctx.images.held_out))
+        rows = []
+        for row, target in enumerate(targets):
+            count = self.test_images if target in kept else self.test_images // 4
+            images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][:count]
+            with model.fast():
+                margin = target_margin(changed_logits(model, family, images, theta[row]), target)
+            rows.append((float((margin > usual).float().mean()), float((margin > 0).float().mean()), len(images)))
+        table = torch.tensor(rows)
+        return Answered(table[:, 0], table[:, 1], table[:, 2])
+
+    def _natural(self, ctx: Context, family: Transform) -> Tensor:
+        """(K,) commanding share that the most commanding random member has for each class."""
+        most = torch.zeros(ctx.num_classes)
+        if not self.members:
+            return most
+        images, classes = ctx.images.held_out[: self.test_images], ctx.images.held_out_classes[: self.test_images]
+        usual = max(0.0, usual_margin(ctx.model, ctx.images.held_out))
+        for theta in family.random(self.members, ctx.model.input_shape, ctx.rng):
+            with ctx.model.fast():
+                top = changed_logits(ctx.model, family, images, theta).topk(2, dim=1)
+            sure = top.values[:, 0] - top.values[:, 1] > usual
+            for target in top.indices[sure, 0].unique().tolist():
+                others = classes != target
+                if others.any():
+                    share = float((sure & (top.indices[:, 0] == target))[others].float().mean())
+                    most[target] = max(float(most[target]), share)
+        return most
+
+    def _measurement(
+        self,
+        ctx: Context,
+        family: Transform,
+        theta: Tensor,
+        ours: Answered,
+        natural: Tensor,
+        theirs: dict[int, float],
+        target: int,
+    ) -> Measurement:
+        shape = ctx.model.input_shape
+        commanding = float(ours.commanding[target])
+        value = max(0.0, commanding - max(float(natural[target]), theirs.get(target, 0.0)))
+        extras = {
+            "predictive power": float(ours.success[target]),
+            "commanding predictive power, suspect": commanding,
+            "commanding predictive power, random member": float(natural[target]),
+        }
+        if target in theirs:
+            extras["commanding predictive power, reference"] = theirs[target]
+        drawn = family.trigger(theta[target], shape)
+        trigger = None
+        if drawn is not None and commanding > 0:
+            mask, pattern, mode = drawn
+            success = float(ours.success[target])
+            transferred = None
+            images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][: self.test_images]
+            if success >= 0.5:  # what may be confirmed is measured again in float32
+                margin = target_margin(changed_logits(ctx.model, family, images, theta[target]), target)
+                success = float((margin > 0).float().mean())
+            if ctx.reference is not None:
+                margin = target_margin(changed_logits(ctx.reference, family, images, theta[target]), target)
+                transferred = float((margin > 0).float().mean())
+                extras["predictive power on the reference"] = transferred
+            trigger = Trigger(
+                mask=mask.numpy(),
+                pattern=pattern.numpy(),
+                success_rate=success,
+                mode="add" if mode == "add" else "replace",
+                reference_success_rate=transferred,
+                images=int(ours.images[target]),
+            )
+        shown = family.pictures(theta[target], shape) if commanding > 0 else ()
+        return Measurement(value=value, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
+
+
+@torch.no_grad()
+def changed_logits(model: Classifier, family: Transform, images: Tensor, theta: Tensor) -> Tensor:
+    """(N, K) logits of images (N, C, H, W) with one θ's change, on the CPU."""
+    theta = theta.to(model.device).unsqueeze(0)
+    return torch.cat(
+        [model.logits(family.apply(b.to(model.device).unsqueeze(0), theta)[0]).cpu() for b in model.batches(images)]
+    )
+
+
+def grey_centred(pattern: Tensor, reach: float) -> Tensor:
+    """A signed pattern (C, H, W) of at most ``reach`` as a picture: none is mid-grey."""
+    return (pattern / (2 * max(reach, 1e-6)) + 0.5).clamp(0, 1)
+
+
+def picture(title: str, pixels: Tensor) -> Picture:
+    """A tensor (C, H, W) in [0, 1] as an exhibit."""
+    return Picture(title, pixels.detach().cpu().float().numpy())
