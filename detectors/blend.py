@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auditor import Exhibit, Setting, Statistic
 
-from .whole_image import Transform, WholeImage, picture
+from .whole_image import Mode, Transform, WholeImage, picture
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Blending:
     def apply(self, images: Tensor, theta: Tensor) -> Tensor:
         return torch.lerp(images, theta.unsqueeze(1).expand_as(images), self.opacity)
 
-    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, str]:
+    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.full(shape[1:], self.opacity), theta, "replace"
 
     def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auditor import Curve, Exhibit, Setting, Statistic
 
-from .whole_image import Transform, WholeImage
+from .whole_image import Mode, Transform, WholeImage
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Toning:
             moved = moved + near * theta[:, None, :, knot, None, None]
         return moved.clamp(0, 1)
 
-    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, str]:
+    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.ones(shape[1:]), theta.unsqueeze(-1), "tone"
 
     def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:

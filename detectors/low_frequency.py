@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from auditor import Exhibit, Setting, Statistic
 
-from .whole_image import Transform, WholeImage, grey_centred, picture
+from .whole_image import Mode, Transform, WholeImage, grey_centred, picture
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Smooth:
     def _enlarged(self, theta: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
         return F.interpolate(theta, tuple(size), mode="bicubic", align_corners=True)
 
-    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, str]:
+    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.ones(shape[1:]), self._enlarged(theta.unsqueeze(0), shape[1:])[0].clamp(-1, 1), "add"
 
     def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from auditor import Exhibit, Setting, Statistic
 
-from .whole_image import Transform, WholeImage, picture
+from .whole_image import Mode, Transform, WholeImage, picture
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Warping:
         """(J, 2, H, W) displacement in pixels: columns, rows."""
         return F.interpolate(theta, (height, width), mode="bicubic", align_corners=True)
 
-    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, str]:
+    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.ones(shape[1:]), self.flow(theta.unsqueeze(0), *shape[1:])[0], "warp"
 
     def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from auditor import Classifier, Context, Exhibit, Measurement, Need, Picture, Setting, Trigger
 
 from .pattern_search import eligible, target_margin, usual_margin
+
+
+Mode = Literal["replace", "add", "tone", "warp"]
 
 
 class Transform(Protocol):
@@ -46,7 +49,7 @@ class Transform(Protocol):
         """(J, B, C, H, W) in [0, 1] with each job's change, differentiable in θ."""
         ...
 
-    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, str] | None:
+    def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode] | None:
         """Mask (H, W), pattern (C, H, W) and mode of one θ as a `Trigger`; None where no pattern can show it."""
         ...
 
@@ -207,7 +210,7 @@ class WholeImage:
                 mask=mask.numpy(),
                 pattern=pattern.numpy(),
                 success_rate=success,
-                mode="add" if mode == "add" else "replace",
+                mode=mode,
                 reference_success_rate=transferred,
                 images=int(ours.images[target]),
             )

@@ -1,0 +1,7 @@
+"""Other people's detectors, re-implemented from their published settings, to be run on the same models in the same run."""
+
+from benchmarks.peers.mm_bd import mm_bd
+from benchmarks.peers.neural_cleanse import neural_cleanse
+from benchmarks.peers.result import PeerResult
+
+__all__ = ["PeerResult", "mm_bd", "neural_cleanse"]
