@@ -1,25 +1,85 @@
-"""How large each judged statistic gets on clean models: read from ``calibration.json``, which benchmarks write.
+"""How large each judged statistic gets on clean models, and how statistics are weighed together.
 
-The file is made by ``python -m benchmarks.calibrate`` from scans of clean models of the develop split; nothing in it
-comes from models that results are reported on.
+Read from ``calibration.json``, which ``python -m benchmarks.calibrate`` writes from scans of develop models only, or
+from a file that ``audit calibrate`` made of clean models of one's own.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
+from auditor.errors import ConfigError
 from auditor.outliers import exponential_p_value, exponential_threshold
+
+VERSION = 2
+
+USUAL_ACCURACY = 0.9
+"""assumed where no labelled images tell"""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the clean distribution of a statistic depends on: what the audit had, and what kind of model it is.
+
+    Clean models show other values on their own impressions than on real images, and smaller ones where a reference's
+    are taken off.
+    """
+
+    reference: bool = False
+    images: bool = False
+    num_classes: int = 10
+    input_values: int = 784
+    """C·H·W of one image"""
+    clean_accuracy: float | None = None
+    """on labelled images; None where there are none"""
+
+    def keys(self, detector: str, kind: str) -> tuple[str, ...]:
+        """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
+        name = f"{detector}/{kind}"
+        source = "images" if self.images else "impressions"
+        fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
+        alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
+        return (fitting, alone, other, name) if self.reference else (fitting, name)
+
+    @property
+    def traits(self) -> dict[str, float]:
+        """The numbers that a null's scale may depend on; all 0 for a usual small model of ten classes."""
+        accuracy = USUAL_ACCURACY if self.clean_accuracy is None else self.clean_accuracy
+        return {
+            "classes": math.log10(max(2, self.num_classes) / 10),
+            "size": math.log10(max(1, self.input_values) / 784),
+            "weakness": max(0.0, USUAL_ACCURACY - accuracy),
+        }
+
+
+ALONE = Given()
+"""the suspect and nothing else"""
 
 
 @dataclass(frozen=True)
 class Null:
-    """The clean distribution of one statistic: exponential, scale estimated from ``count`` models."""
+    """The clean distribution of one statistic: exponential, its scale estimated from ``count`` models.
+
+    The mean is ``mean`` · exp(Σ slope · trait), see `Given.traits`.
+    """
 
     mean: float
     count: int
+    slopes: Mapping[str, float] = field(default_factory=dict)
+
+    def at(self, given: Given) -> Null:
+        """The same for one kind of model."""
+        shift = sum(self.slopes.get(name, 0.0) * value for name, value in given.traits.items())
+        return Null(self.mean * math.exp(max(-3.0, min(3.0, shift))), self.count)
 
     def p_value(self, value: float) -> float:
         """Chance of at least ``value`` on a clean model."""
@@ -31,28 +91,100 @@ class Null:
 
 
 @dataclass(frozen=True)
-class Given:
-    """What an audit was given besides the suspect: clean models show other values on their own impressions than on real
-    images, and smaller ones where a reference's are taken off."""
+class Weights:
+    """How the evidence of all statistics becomes one score: a logistic model of −log₁₀ p, fitted on develop models."""
 
-    reference: bool = False
-    images: bool = False
+    intercept: float = -3.0
+    of: Mapping[str, float] = field(default_factory=dict)
+    """weight of ``detector/kind``; at least 0"""
+    cap: float = 4.0
+    """−log₁₀ p beyond which more counts no more: tails are not known further out"""
+    confirmed_cap: float = 8.0
+    """the same where a trigger was confirmed"""
+    alarm: float = 0.5
+    """score from which a model is suspicious"""
+    prior: float = 0.5
+    """share of backdoored models for which ``score`` is a probability"""
 
-    def keys(self, detector: str, kind: str) -> tuple[str, ...]:
-        """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
-        name = f"{detector}/{kind}"
-        source = "images" if self.images else "impressions"
-        fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
-        alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
-        return (fitting, alone, other, name) if self.reference else (fitting, name)
+
+@dataclass(frozen=True)
+class Calibration:
+    """All that the verdict knows of clean models."""
+
+    nulls: dict[str, Null]
+    weights: Weights
+    made_by: str = ""
 
 
-ALONE = Given()
-"""the suspect and nothing else"""
+def parse(data: Any, name: str) -> Calibration:
+    """A calibration from JSON; raises `ConfigError` when it is none of this release's."""
+    try:
+        if data["version"] != VERSION:
+            raise ConfigError(
+                f"expected a calibration of version {VERSION} in '{name}', got {data['version']}; make it again with "
+                "audit calibrate"
+            )
+        known = {
+            str(key): Null(float(e["mean"]), int(e["count"]), {str(k): float(v) for k, v in e["slopes"].items()})
+            for key, e in data["statistics"].items()
+        }
+        score = data["score"]
+        weights = Weights(
+            intercept=float(score["intercept"]),
+            of={str(k): float(v) for k, v in score["weights"].items()},
+            cap=float(score["cap"]),
+            confirmed_cap=float(score["confirmed_cap"]),
+            alarm=float(score["alarm"]),
+            prior=float(score["prior"]),
+        )
+        if any(not null.mean > 0 or null.count < 1 for null in known.values()):
+            raise ValueError("means must be above 0")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"expected a calibration in '{name}', got something else ({type(error).__name__}: {error}); give a file "
+            "that audit calibrate wrote"
+        ) from None
+    return Calibration(known, weights, str(data.get("made_by", "")))
 
 
 @cache
+def shipped() -> Calibration:
+    """The calibration that comes with the auditor."""
+    text = files("auditor").joinpath("calibration.json").read_text(encoding="utf-8")
+    return parse(json.loads(text), "calibration.json")
+
+
+def read(path: Path) -> Calibration:
+    """A calibration of one's own; raises `ConfigError`."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"expected a calibration at '{path.name}', got: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(
+            f"expected JSON in '{path.name}', got: {str(error)[:100]}; make it with audit calibrate"
+        ) from None
+    return parse(data, path.name)
+
+
+_IN_USE: ContextVar[Calibration | None] = ContextVar("calibration", default=None)
+
+
+@contextmanager
+def using(calibration: Calibration | None) -> Iterator[None]:
+    """Inside, verdicts are formed with ``calibration`` instead of the shipped one."""
+    token = _IN_USE.set(calibration)
+    try:
+        yield
+    finally:
+        _IN_USE.reset(token)
+
+
 def nulls() -> dict[str, Null]:
-    """Statistic key (``detector/what``) → its clean distribution."""
-    data = json.loads(files("auditor").joinpath("calibration.json").read_text(encoding="utf-8"))
-    return {key: Null(entry["mean"], entry["count"]) for key, entry in data["statistics"].items()}
+    """Statistic key (``detector/what …``) → its clean distribution."""
+    return (_IN_USE.get() or shipped()).nulls
+
+
+def weights() -> Weights:
+    """How statistics are weighed together."""
+    return (_IN_USE.get() or shipped()).weights

@@ -178,6 +178,8 @@ class Evidence:
     scores: tuple[float, ...] = ()
     """(K,) the per-class numbers that were ranked; empty for statistics of the whole model"""
     stands_out: bool = False
+    confirmed: bool = False
+    """whether a recovered trigger of these classes was confirmed on held-out images"""
 
 
 @dataclass(frozen=True)

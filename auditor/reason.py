@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
+from auditor.scoring import Combined
 
 
 def sentence(
@@ -15,6 +16,7 @@ def sentence(
     evidence: Sequence[Evidence],
     blockers: Sequence[str] = (),
     incomplete: Sequence[Outcome] = (),
+    together: Combined | None = None,
 ) -> str:
     """Why the verdict is what it is.
 
@@ -22,6 +24,14 @@ def sentence(
     """
     if blockers:
         return f"Nothing can be concluded: {blockers[0]}."
+    if leading is not None and not leading.stands_out and together is not None:
+        which = ", ".join(dict.fromkeys(evidence[i].detector for i in together.agreeing[:4]))
+        return (
+            f"Several statistics point at class {together.target_class} and together reach a score of "
+            f"{together.score:.2f} ({which}), though none of them stands out alone"
+            + (_of_trigger(confirmed) if confirmed else "")
+            + "."
+        )
     if leading is not None:
         return _standing_out(leading) + (_of_trigger(confirmed) if confirmed else "") + "."
     if verdict is Verdict.INCONCLUSIVE and incomplete:

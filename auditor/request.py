@@ -93,6 +93,8 @@ class ScanRequest:
     """folder (with or without class sub-folders) or .npz (x, y); None = class impressions"""
     classes: Path | None = None
     """text file with one class name a line"""
+    calibration: Path | None = None
+    """what `audit calibrate` wrote; None = the shipped one"""
     model_options: ModelOptions = field(default_factory=ModelOptions)
     reference_options: ModelOptions | None = None
     """None = as the suspect's, except for ``arch``"""

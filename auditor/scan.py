@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 
 from auditor import verdict
 from auditor.blind_spots import blind_spots
-from auditor.calibration import Given
+from auditor.calibration import Given, read, using
 from auditor.context import Context, Progress, SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.detector import Detector, Effort
@@ -56,10 +57,16 @@ class Job:
         settings = self.request.settings
         return settings.early_stop and settings.effort != Effort.THOROUGH
 
-    @property
-    def given(self) -> Given:
+    def given(self, models: Opened, checks: Preflight | None) -> Given:
         """What the verdict's calibration depends on."""
-        return Given(reference=self.request.reference is not None, images=self.request.images is not None)
+        suspect = models.suspect
+        return Given(
+            reference=self.request.reference is not None,
+            images=self.request.images is not None,
+            num_classes=suspect.num_classes,
+            input_values=math.prod(suspect.input_shape),
+            clean_accuracy=checks.clean_accuracy if checks is not None else None,
+        )
 
 
 def run(request: ScanRequest, *, progress: Progress | None = None, checkpoint: Checkpoint | None = None) -> Audit:
@@ -67,6 +74,12 @@ def run(request: ScanRequest, *, progress: Progress | None = None, checkpoint: C
     job = Job(request, choose_detectors(request), time.monotonic(), datetime.now(UTC))
     if not job.detectors:
         raise NothingToScanError("expected at least one detector to run, got none; leave out --detector or install one")
+    with using(read(request.calibration) if request.calibration else None):
+        return _run(job, progress, checkpoint)
+
+
+def _run(job: Job, progress: Progress | None, checkpoint: Checkpoint | None) -> Audit:
+    request = job.request
     models = open_models(request)
     if checkpoint is not None:
         checkpoint(conclude(job, models))
@@ -96,7 +109,7 @@ def measure_all(
             images=images,
             rng=generator(job.request.settings.seed, name),
             reference=models.reference,
-            candidates=singled_out(done, models.suspect.num_classes, job.given),
+            candidates=singled_out(done, models.suspect.num_classes, job.given(models, checks)),
             deadline=share_of_time(job.deadline, len(queue) - position),
         )
         if progress is not None:
@@ -160,7 +173,7 @@ def judged(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Prefli
         num_classes=models.suspect.num_classes,
         level=settings.level,
         confirm_at=settings.confirm_at,
-        given=job.given,
+        given=job.given(models, checks),
         blockers=checks.blockers if checks is not None else (),
         findings=of_suspect(models.findings),
     )

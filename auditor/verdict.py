@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from auditor.calibration import ALONE, Given
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
-from auditor.weighing import corrected, weigh
+from auditor.scoring import Combined, combine, is_weighed
+from auditor.weighing import corrected, is_confirmed, triggers_of, weigh
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
@@ -21,9 +22,9 @@ FEWEST_CLASSES = 5
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
 
-TRANSFER_SHARE = 0.5
-"""a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
 
+AGREEING = 0.1
+"""p-value up to which a statistic counts among those that raise the alarm together"""
 
 BUILT_IN_SWITCHES = frozenset(
     {"image-switches-branch", "image-selects-value", "image-selects-element", "image-gates-value"}
@@ -31,7 +32,7 @@ BUILT_IN_SWITCHES = frozenset(
 """findings of `auditor.inspection` that, as dangers, show a choice between two behaviours in the graph itself"""
 
 SWITCH_SCORE = 0.5
-"""the score of a statistic at a family-wise level of 0.01, which such a finding is taken to equal"""
+"""the least score with such a finding"""
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,16 @@ def judge(
     graph is enough for suspicion, whatever was measured.
     """
     too_few = num_classes < FEWEST_CLASSES and not given.reference
-    weighed = [e for o in outcomes for e in weigh(o, num_classes, given)]
+    weighed = [e for o in outcomes for e in weigh(o, num_classes, given, confirm_at)]
     if too_few:
         # some class is everybody's answer to texture: only small patterns can be told from that
-        weighed = [e for e in weighed if not any(_covers_image(m) for m in _triggers(outcomes, e))]
+        weighed = [e for e in weighed if not any(_covers_image(m) for m in triggers_of(outcomes, e))]
     evidence = corrected(weighed, level, given)
-    standing = sorted((e for e in evidence if e.stands_out), key=lambda e: e.p_value)
+    together = combine(evidence)
+    standing = sorted((e for e in evidence if _counts(e, together, level)), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
-    found = [(item, m) for item in standing for m in _triggers(outcomes, item)]
-    confirmed = [(item, m) for item, m in found if _is_confirmed(m.trigger, confirm_at)]
+    found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
+    confirmed = [(item, m) for item, m in found if is_confirmed(m.trigger, confirm_at)]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     shown = None
     if leading is not None:
@@ -88,13 +90,13 @@ def judge(
             "natural feature, though no small pattern stands out; give --reference a clean model of the same task"
         ]
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
-    reason = sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete)
+    reason = sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete, together)
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
     return Judgement(
         verdict=verdict,
-        score=max(_score(evidence), SWITCH_SCORE if switches else 0.0),
+        score=max(together.score, SWITCH_SCORE if switches else 0.0),
         reason=reason,
         target_classes=leading.target_classes if leading else (),
         source_classes=leading.source_classes if leading else (),
@@ -104,17 +106,15 @@ def judge(
     )
 
 
-def _triggers(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:
-    """The measurements behind one evidence that recovered a trigger."""
-    return [
-        m
-        for o in outcomes
-        if o.detector == item.detector
-        for m in o.measurements
-        if m.trigger is not None
-        and m.target_class in item.target_classes
-        and (not item.source_classes or m.source_class in item.source_classes)
-    ]
+def _counts(item: Evidence, together: Combined, level: float) -> bool:
+    """Whether one evidence is reason for suspicion.
+
+    A statistic of ours never is by itself: it needs a confirmed trigger, or enough others that name the same class.
+    Somebody else's detector, of which no weight is known, is believed when it stands out.
+    """
+    if item.stands_out and (item.confirmed or not is_weighed(item)):
+        return True
+    return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
 
 
 def _covers_image(measurement: Measurement) -> bool:
@@ -132,27 +132,11 @@ def _success(measurement: Measurement) -> float:
 def _transfer_warnings(found: Sequence[Measurement], confirm_at: float) -> Iterator[str]:
     """Triggers that would count as confirmed if they did not work on the reference as well."""
     for m in found:
-        if _success(m) >= confirm_at and m.trigger and not _is_confirmed(m.trigger, confirm_at):
+        if _success(m) >= confirm_at and m.trigger and not is_confirmed(m.trigger, confirm_at):
             yield (
                 f"a trigger of class {m.target_class} works on the reference too "
                 f"({m.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"
             )
-
-
-def _is_confirmed(trigger: Trigger | None, confirm_at: float) -> bool:
-    if trigger is None:
-        return False
-    transferred = trigger.reference_success_rate
-    natural = transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
-    return trigger.success_rate >= confirm_at and not natural
-
-
-def _score(evidence: Sequence[Evidence]) -> float:
-    """Evidence in [0, 1] from the smallest p-value: 0.5 where Bonferroni would reach a level of 0.01."""
-    if not evidence:
-        return 0.0
-    p = max(min(e.p_value for e in evidence) * len(evidence), 1e-30)
-    return float(1 / (1 + (p / 0.01) ** 0.5))
 
 
 def _verdict(

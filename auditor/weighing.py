@@ -14,14 +14,31 @@ from dataclasses import replace
 import numpy as np
 
 from auditor.calibration import ALONE, Given, Null, nulls
-from auditor.findings import Evidence, Measurement, Outcome
+from auditor.findings import Evidence, Measurement, Outcome, Trigger
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
+from auditor.scoring import ALL_TO_ALL, kind_of
 
-ALL_TO_ALL = "all-to-all index"
-"""of a source × target matrix, see `outliers.all_to_all_index`"""
+UNBOUNDED = "of the median class"
+"""unit of statistics that are ratios"""
 
 
-def weigh(outcome: Outcome, num_classes: int, given: Given = ALONE) -> Iterator[Evidence]:
+TRANSFER_SHARE = 0.5
+"""a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
+
+CONFIRM_AT = 0.8
+"""attack success rate from which a trigger counts as confirmed, where the caller does not say"""
+
+
+def weigh(
+    outcome: Outcome, num_classes: int, given: Given = ALONE, confirm_at: float = CONFIRM_AT
+) -> Iterator[Evidence]:
+    """The judged numbers of one outcome, and whether their triggers were confirmed."""
+    for item in _weigh(outcome, num_classes, given):
+        confirmed = any(is_confirmed(m.trigger, confirm_at) for m in triggers_of([outcome], item))
+        yield replace(item, confirmed=confirmed)
+
+
+def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidence]:
     """The judged numbers of one outcome, p-values not yet corrected. Nothing from a skipped or unfinished one.
 
     Single pairs are judged against a reference only: without one, classes that are alike (7 and 9) lead on clean
@@ -33,6 +50,9 @@ def weigh(outcome: Outcome, num_classes: int, given: Given = ALONE) -> Iterator[
     measured = [m for m in outcome.measurements if math.isfinite(m.value)]
     if not outcome.complete or not measured:
         return
+    if outcome.statistic.unit == UNBOUNDED:
+        # a ratio has no upper end, and clean ones a long tail: on a logarithmic scale it has not
+        measured = [replace(m, value=math.log1p(max(0.0, m.value))) for m in measured]
     if outcome.statistic.suspicious == "low":
         measured = [replace(m, value=-m.value) for m in measured]
     if outcome.statistic.per == "model":
@@ -56,6 +76,28 @@ def _source_evidence(outcome: Outcome, measured: list[Measurement], given: Given
         named = tuple(sorted({targets[i] for i in leaders}))
         sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
         yield _evidence(outcome, "prominence", given, rise, named, sources, values=values)
+
+
+def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:
+    """The measurements behind one evidence that recovered a trigger."""
+    return [
+        m
+        for o in outcomes
+        if o.detector == item.detector
+        for m in o.measurements
+        if m.trigger is not None
+        and m.target_class in item.target_classes
+        and (not item.source_classes or m.source_class in item.source_classes)
+    ]
+
+
+def is_confirmed(trigger: Trigger | None, confirm_at: float) -> bool:
+    """Whether a trigger works on enough held-out images, and is no natural feature that the reference has too."""
+    if trigger is None:
+        return False
+    transferred = trigger.reference_success_rate
+    natural = transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
+    return trigger.success_rate >= confirm_at and not natural
 
 
 def _class_evidence(
@@ -136,18 +178,10 @@ def corrected(
     return tuple(done)
 
 
-def kind_of(item: Evidence) -> str:
-    """How the judged number was formed: ``prominence``, ``gap``, ``all-to-all`` or ``value``."""
-    if item.statistic == ALL_TO_ALL:
-        return item.statistic
-    first = item.statistic.partition(" of ")[0]
-    return first if first in ("prominence", "gap") else "value"
-
-
 def null_of(detector: str, kind: str, given: Given) -> Null | None:
     """The clean distribution of a statistic; None for somebody else's detector."""
     known = nulls()
-    return next((known[key] for key in given.keys(detector, kind) if key in known), None)
+    return next((known[key].at(given) for key in given.keys(detector, kind) if key in known), None)
 
 
 def singled_out(

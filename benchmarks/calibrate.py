@@ -1,45 +1,186 @@
-"""Write auditor/calibration.json from audits of clean develop models.
+"""Write auditor/calibration.json from audits of develop models.
 
     python -m benchmarks.evaluate --zoo zoo --split develop --out results --jobs 2
     python -m benchmarks.calibrate --zoo zoo --results results
 
-For each judged statistic, and for each of the modes (with images or class impressions, with a reference or without),
-an exponential null: its mean over clean models and how many models there were. A mean below ``FLOOR`` is raised
-to it: a statistic that never moved on a handful of clean models is not thereby known to a hundredth.
+For each judged statistic, and for each mode (with images or class impressions, with a reference or without), an
+exponential null from the clean models; its scale depends on the number of classes, the input size and the clean
+accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Then the weights of the
+score: a logistic model of the statistics' evidence with weights of at least 0 (ridge penalty), clean and backdoored
+models counting alike. Where the score alarms is set so that a clean model of the develop split, left out of the fit in
+turn, alarms in at most ``--false-alarms`` of the cases.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
 
 from auditor.archive import from_dict
-from auditor.calibration import Given
-from auditor.weighing import kind_of, weigh
-from benchmarks.evaluate import MODES, load
+from auditor.calibration import VERSION, Given, Null, Weights
+from auditor.findings import Audit, Evidence
+from auditor.scoring import combine, key_of, kind_of, surprise
+from auditor.weighing import weigh
+from benchmarks.evaluate import MODES, cards
 
 FLOOR = 0.02
+"""a mean below it is raised to it: a statistic that never moved on some models is not known that well"""
+
+TRAITS = ("classes", "size", "weakness")
+CAP = 3.0
+FOLDS = 8
 
 
-def calibrate(zoo: Path, results: Path) -> dict[str, object]:
+@dataclass(frozen=True)
+class Sample:
+    """One audited model: what was seen, and the truth."""
+
+    card: dict[str, Any]
+    given: Given
+    evidence: tuple[Evidence, ...]
+    """p-values not yet formed"""
+
+
+def given_of(audit: Audit, mode: str) -> Given:
+    """What an audit's calibration depends on."""
+    shape = audit.model.input_shape or (1, 28, 28)
+    return Given(
+        reference=audit.reference is not None,
+        images=mode.endswith("images"),
+        num_classes=audit.model.num_classes or 10,
+        input_values=math.prod(shape),
+        clean_accuracy=audit.images.clean_accuracy,
+    )
+
+
+def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) -> list[Sample]:
+    """All audits of a split that exist."""
+    found = []
+    for mode in modes:
+        for _, card in cards(zoo, split):
+            path = results / mode / f"{card['name']}.json"
+            if path.exists():
+                audit = from_dict(json.loads(path.read_text(encoding="utf-8")))
+                given = given_of(audit, mode)
+                evidence = tuple(e for o in audit.outcomes for e in weigh(o, given.num_classes, given))
+                found.append(Sample(card, given, evidence))
+    return found
+
+
+def fit_nulls(clean: Sequence[Sample]) -> dict[str, Null]:
+    """Key → null, from clean models."""
+    seen: dict[str, list[tuple[float, Given]]] = defaultdict(list)
+    for sample in clean:
+        for item in sample.evidence:
+            seen[sample.given.keys(item.detector, kind_of(item))[0]].append((item.value, sample.given))
+    return {key: fit_null([v for v, _ in pairs], [g for _, g in pairs]) for key, pairs in sorted(seen.items())}
+
+
+def fit_null(values: Sequence[float], given: Sequence[Given], ridge: float = 0.5) -> Null:
+    """Exponential with a log-linear scale: minimises Σ log m + v / m + ridge · |slopes|²; means are at least FLOOR."""
+    v = np.maximum(np.asarray(values, dtype=np.float64), FLOOR)
+    x = np.array([[g.traits[name] for name in TRAITS] for g in given])
+
+    def loss(theta: np.ndarray) -> float:
+        log_mean = theta[0] + x @ theta[1:]
+        return float((log_mean + v * np.exp(-log_mean)).sum() + ridge * (theta[1:] ** 2).sum())
+
+    start = np.array([math.log(v.mean()), *np.zeros(len(TRAITS))])
+    theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(-4, 4)] * len(TRAITS)]).x
+    slopes = {name: round(float(b), 3) for name, b in zip(TRAITS, theta[1:], strict=True)}
+    return Null(round(max(FLOOR, math.exp(theta[0])), 4), len(v), slopes)
+
+
+def with_p_values(sample: Sample, nulls: dict[str, Null]) -> list[Evidence]:
+    """The evidence of one model, judged by these nulls."""
+    from dataclasses import replace
+
+    done = []
+    for item in sample.evidence:
+        key = next((k for k in sample.given.keys(item.detector, kind_of(item)) if k in nulls), None)
+        p = nulls[key].at(sample.given).p_value(item.value) if key else 1.0
+        done.append(replace(item, p_value=p))
+    return done
+
+
+def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 0.02) -> Weights:
+    """Logistic regression with non-negative weights on the evidence that names the leading class."""
+    judged = [with_p_values(s, nulls) for s in train]
+    names = sorted({key_of(item) for items in judged for item in items})
+    truth = np.array([1.0 if s.card["backdoored"] else -1.0 for s in train])
+    balance = np.where(truth > 0, 0.5 / (truth > 0).sum(), 0.5 / (truth < 0).sum())
+    model = Weights(of=dict.fromkeys(names, 1.0), cap=CAP)
+    for _ in range(4):  # which class leads depends on the weights, and they on it
+        rows = []
+        for items in judged:
+            leading = combine(items, model).target_class
+            row = dict.fromkeys(names, 0.0)
+            for item in items:
+                if leading in item.target_classes:
+                    row[key_of(item)] += surprise(item, model)
+            rows.append([row[name] for name in names])
+        x = np.array(rows)
+
+        def loss(theta: np.ndarray, x: np.ndarray = x) -> float:
+            margin = truth * (theta[0] + x @ theta[1:])
+            return float((balance * np.logaddexp(0, -margin)).sum() + ridge * (theta[1:] ** 2).sum() / len(names))
+
+        start = np.array([model.intercept, *(model.of[name] for name in names)])
+        theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(0, None)] * len(names)]).x
+        model = Weights(float(theta[0]), dict(zip(names, theta[1:].tolist(), strict=True)), CAP)
+    return model
+
+
+def out_of_fold(every: Sequence[Sample]) -> list[float]:
+    """The score each sample gets from a calibration that its model had no part in."""
+    scores = [0.0] * len(every)
+    names = sorted({s.card["name"] for s in every})
+    fold = {name: number % FOLDS for number, name in enumerate(names)}
+    for left_out in range(FOLDS):
+        train = [s for s in every if fold[s.card["name"]] != left_out]
+        nulls = fit_nulls([s for s in train if not s.card["backdoored"]])
+        model = fit_weights(train, nulls)
+        for number, sample in enumerate(every):
+            if fold[sample.card["name"]] == left_out:
+                scores[number] = combine(with_p_values(sample, nulls), model).score
+    return scores
+
+
+def calibrate(every: Sequence[Sample], false_alarms: float) -> dict[str, object]:
     """The content of calibration.json."""
-    seen: dict[str, list[float]] = defaultdict(list)
-    for mode in MODES:
-        for row in load(zoo, results, "develop", mode):
-            if row.backdoored:
-                continue
-            audit = from_dict(row.audit)
-            k = audit.model.num_classes or len(audit.evidence[0].scores)
-            given = Given(reference=audit.reference is not None, images=mode.endswith("images"))
-            for item in (e for outcome in audit.outcomes for e in weigh(outcome, k, given)):
-                seen[given.keys(item.detector, kind_of(item))[0]].append(item.value)
-    statistics = {
-        key: {"mean": round(max(FLOOR, sum(v) / len(v)), 4), "count": len(v), "largest": round(max(v), 4)}
-        for key, v in sorted(seen.items())
+    nulls = fit_nulls([s for s in every if not s.card["backdoored"]])
+    model = fit_weights(every, nulls)
+    scores = out_of_fold(every)
+    clean = [score for score, s in zip(scores, every, strict=True) if not s.card["backdoored"]]
+    bad = [score for score, s in zip(scores, every, strict=True) if s.card["backdoored"]]
+    alarm = max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3)
+    return {
+        "version": VERSION,
+        "made_by": "python -m benchmarks.calibrate, models of the develop split",
+        "models": {"clean audits": len(clean), "backdoored audits": len(bad)},
+        "statistics": {k: {"mean": n.mean, "count": n.count, "slopes": dict(n.slopes)} for k, n in nulls.items()},
+        "score": {
+            "intercept": round(model.intercept, 4),
+            "weights": {k: round(v, 4) for k, v in model.of.items()},
+            "cap": model.cap,
+            "confirmed_cap": model.confirmed_cap,
+            "alarm": round(min(alarm, 0.999), 4),
+            "prior": 0.5,
+            "out of fold": {
+                "detected": round(float(np.mean([s >= alarm for s in bad])), 3),
+                "false alarms": round(float(np.mean([s >= alarm for s in clean])), 3),
+            },
+        },
     }
-    return {"made_by": "python -m benchmarks.calibrate, clean models of the develop split", "statistics": statistics}
 
 
 def main() -> None:
@@ -48,10 +189,11 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
+    parser.add_argument("--false-alarms", type=float, default=0.01)
     options = parser.parse_args()
-    found = calibrate(options.zoo, options.results)
+    found = calibrate(samples(options.zoo, options.results, "develop"), options.false_alarms)
     options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+    print(json.dumps(found["score"], indent=2))
 
 
 if __name__ == "__main__":

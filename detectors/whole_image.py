@@ -21,7 +21,6 @@ from auditor import Classifier, Context, Exhibit, Measurement, Need, Picture, Se
 
 from .pattern_search import eligible, target_margin, usual_margin
 
-
 Mode = Literal["replace", "add", "tone", "warp"]
 
 
