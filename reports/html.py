@@ -80,7 +80,10 @@ WHOLE = {
     "tone": "what it does to tones: a ramp from black to white, before above and after below",
     "warp": "what it does to a chessboard",
 }
-HOW = {"tone": "changes the tones of all pixels along one curve a channel", "warp": "shifts pixels along one smooth flow"}
+HOW = {
+    "tone": "changes the tones of all pixels along one curve a channel",
+    "warp": "shifts pixels along one smooth flow",
+}
 """of the triggers that are no pattern"""
 
 

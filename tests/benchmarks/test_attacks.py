@@ -111,7 +111,7 @@ def test_glyph_is_made_of_two_by_two_cells_and_covers_28_pixels() -> None:
         ("bottom_left", (11, 1)),
         ("bottom_right", (11, 15)),
         ((5, 3), (5, 3)),
-    ],  # fmt: skip
+    ],
 )
 def test_patch_lies_where_it_was_told(place: str, corner: tuple[int, int]) -> None:
     mask, _ = Patch(size=4, place=place).mask_and_pattern(3, 16, 20)  # type: ignore[arg-type]
