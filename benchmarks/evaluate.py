@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
 from collections.abc import Iterator
@@ -126,7 +127,13 @@ def judged_anew(audit: dict[str, Any], num_classes: int, mode: str) -> dict[str,
         num_classes=num_classes,
         level=kept.family_wise_level,
         confirm_at=kept.provenance.command["scan"]["confirm_at"],
-        given=Given(reference=kept.reference is not None, images=mode.endswith("images")),
+        given=Given(
+            reference=kept.reference is not None,
+            images=mode.endswith("images"),
+            num_classes=num_classes,
+            input_values=math.prod(kept.model.input_shape or (1, 28, 28)),
+            clean_accuracy=kept.images.clean_accuracy,
+        ),
     )
     trigger = {"success_rate": judged.trigger.success_rate} if judged.trigger else None
     return {
