@@ -29,8 +29,9 @@ def neural_cleanse(
     The score is the largest anomaly index |L1 − median| / (1.4826·MAD) among masks smaller than the median, 0 where
     there is none or no spread; classes above the threshold are named (Section IV-B).
 
-    Deviation: one batch a step instead of 31 (`Settings.batches`). Raises `ConfigError` when there are fewer images
-    than one batch takes.
+    Deviation: one batch a step instead of 31 (`Settings.batches`). That makes the success rate coarse (all of 32) and
+    ends searches after fewer updates, which can move the index across the threshold: compare with more batches before
+    calling a decision the method's. Raises `ConfigError` when there are fewer images than one batch takes.
     """
     s = settings or Settings()
     began, passes = time.monotonic(), model.passes
