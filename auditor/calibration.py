@@ -50,6 +50,10 @@ class Given:
         alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
         return (fitting, alone, other, name) if self.reference else (fitting, name)
 
+    def null(self, known: Mapping[str, Null], detector: str, kind: str) -> Null | None:
+        """The clean distribution of a statistic for this kind of model; None where none is known."""
+        return next((known[key].at(self) for key in self.keys(detector, kind) if key in known), None)
+
     @property
     def traits(self) -> dict[str, float]:
         """The numbers that a null's scale may depend on; all 0 for a usual small model of ten classes."""

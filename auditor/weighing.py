@@ -180,8 +180,7 @@ def corrected(
 
 def null_of(detector: str, kind: str, given: Given) -> Null | None:
     """The clean distribution of a statistic; None for somebody else's detector."""
-    known = nulls()
-    return next((known[key].at(given) for key in given.keys(detector, kind) if key in known), None)
+    return given.null(nulls(), detector, kind)
 
 
 def singled_out(

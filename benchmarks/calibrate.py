@@ -18,7 +18,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,10 @@ from scipy.optimize import minimize
 
 from auditor.archive import from_dict
 from auditor.calibration import VERSION, Given, Null, Weights
-from auditor.findings import Audit, Evidence
+from auditor.findings import Evidence
 from auditor.scoring import combine, key_of, kind_of, surprise
 from auditor.weighing import weigh
-from benchmarks.evaluate import MODES, cards
+from benchmarks.evaluate import MODES, cards, given_of
 
 FLOOR = 0.02
 """a mean below it is raised to it: a statistic that never moved on some models is not known that well"""
@@ -48,18 +48,6 @@ class Sample:
     given: Given
     evidence: tuple[Evidence, ...]
     """p-values not yet formed"""
-
-
-def given_of(audit: Audit, mode: str) -> Given:
-    """What an audit's calibration depends on."""
-    shape = audit.model.input_shape or (1, 28, 28)
-    return Given(
-        reference=audit.reference is not None,
-        images=mode.endswith("images"),
-        num_classes=audit.model.num_classes or 10,
-        input_values=math.prod(shape),
-        clean_accuracy=audit.images.clean_accuracy,
-    )
 
 
 def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) -> list[Sample]:
@@ -102,13 +90,10 @@ def fit_null(values: Sequence[float], given: Sequence[Given], ridge: float = 0.5
 
 def with_p_values(sample: Sample, nulls: dict[str, Null]) -> list[Evidence]:
     """The evidence of one model, judged by these nulls."""
-    from dataclasses import replace
-
     done = []
     for item in sample.evidence:
-        key = next((k for k in sample.given.keys(item.detector, kind_of(item)) if k in nulls), None)
-        p = nulls[key].at(sample.given).p_value(item.value) if key else 1.0
-        done.append(replace(item, p_value=p))
+        null = sample.given.null(nulls, item.detector, kind_of(item))
+        done.append(replace(item, p_value=null.p_value(item.value) if null else 1.0))
     return done
 
 

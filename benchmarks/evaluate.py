@@ -16,7 +16,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from auditor.outliers import wilson
+
+if TYPE_CHECKING:
+    from auditor.calibration import Given
+    from auditor.findings import Audit
 
 MODES = ("impressions", "images", "reference", "reference+images")
 """what a scan is given besides the suspect"""
@@ -95,16 +101,6 @@ def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int, str]) -> str:
         return f"{mode:12s} {card['name']:28s} FAILED {type(error).__name__}: {error}"
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % confidence interval of a share (Wilson)."""
-    if not count:
-        return 0.0, 1.0
-    z, p = 1.96, hits / count
-    centre = (p + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * ((p * (1 - p) + z * z / (4 * count)) / count) ** 0.5 / (1 + z * z / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def load(zoo: Path, out: Path, split: str, mode: str) -> list[Row]:
     """The audits of one mode that exist."""
     rows = []
@@ -115,10 +111,22 @@ def load(zoo: Path, out: Path, split: str, mode: str) -> list[Row]:
     return rows
 
 
+def given_of(audit: Audit, mode: str) -> Given:
+    """What the calibration of a kept audit depends on."""
+    from auditor.calibration import Given
+
+    return Given(
+        reference=audit.reference is not None,
+        images=mode.endswith("images"),
+        num_classes=audit.model.num_classes or 10,
+        input_values=math.prod(audit.model.input_shape or (1, 28, 28)),
+        clean_accuracy=audit.images.clean_accuracy,
+    )
+
+
 def judged_anew(audit: dict[str, Any], num_classes: int, mode: str) -> dict[str, Any]:
     """A kept audit with the verdict that its measurements get from today's calibration."""
     from auditor.archive import from_dict
-    from auditor.calibration import Given
     from auditor.verdict import judge
 
     kept = from_dict(audit)
@@ -127,13 +135,7 @@ def judged_anew(audit: dict[str, Any], num_classes: int, mode: str) -> dict[str,
         num_classes=num_classes,
         level=kept.family_wise_level,
         confirm_at=kept.provenance.command["scan"]["confirm_at"],
-        given=Given(
-            reference=kept.reference is not None,
-            images=mode.endswith("images"),
-            num_classes=num_classes,
-            input_values=math.prod(kept.model.input_shape or (1, 28, 28)),
-            clean_accuracy=kept.images.clean_accuracy,
-        ),
+        given=given_of(kept, mode),
     )
     trigger = {"success_rate": judged.trigger.success_rate} if judged.trigger else None
     return {
@@ -187,8 +189,8 @@ def summary(rows: list[Row]) -> str:
 
 
 def _rate(what: str, hits: int, count: int) -> str:
-    low, high = wilson(hits, count)
     share = hits / count if count else 0.0
+    low, high = wilson(share, count)
     return f"- {what}: {hits} of {count} = {share:.0%} (95 % interval {low:.0%} to {high:.0%})"
 
 

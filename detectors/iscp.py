@@ -16,8 +16,8 @@ from .pattern_search import (
     Jobs,
     SearchPlan,
     cut,
-    cut_window,
     eligible,
+    forms,
     margins,
     search,
     usual_margin,
@@ -167,11 +167,6 @@ class Iscp:
             picked.append(chosen[torch.arange(self.per_canvas) % len(chosen)])
         return targets, images[torch.cat(picked)]
 
-    def _cuts(self, mask: Tensor) -> list[Tensor]:
-        """All forms of one mask (H, W): the sizes, then the windows."""
-        one = mask.unsqueeze(0)
-        return [cut(one, s)[0] for s in self.sizes] + [cut_window(one, s)[0] for s in self.windows]
-
     def _choose(
         self, ctx: Context, model: Classifier, searches: list[tuple[Tensor, Tensor]], target: int, usual: float
     ) -> tuple[int, int]:
@@ -179,7 +174,7 @@ class Iscp:
         images = ctx.images.search[eligible(ctx.images.search_classes, target)][:48]
         scored = []
         for number, (soft, canvas) in enumerate(searches):
-            for form, mask in enumerate(self._cuts(soft)):
+            for form, mask in enumerate(forms(soft, self.sizes, self.windows)):
                 with model.fast():
                     margin = margins(model, images, mask, canvas, target)
                 scored.append((_share(margin, usual), float(margin.median()), -form, number))
@@ -201,9 +196,9 @@ class Iscp:
         images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)]
         images = images if thorough else images[: self.test_images // 3]
         few = images[: self.test_images]
-        forms = self._cuts(soft)
+        tried = forms(soft, self.sizes, self.windows)
         with model.fast():
-            tested = [margins(model, few, mask, canvas, target) for mask in forms]
+            tested = [margins(model, few, mask, canvas, target) for mask in tried]
         commanding = [_share(margin, usual) for margin in tested]
         families = [f for f in (commanding[: len(self.sizes)], commanding[len(self.sizes) :]) if f]
         known = dict(zip(self.sizes, tested, strict=False))
@@ -212,9 +207,9 @@ class Iscp:
             for s in (self.curve if thorough else self.sizes)
         ]
         return Found(
-            mask=forms[form].cpu(),
+            mask=tried[form].cpu(),
             pattern=canvas.cpu(),
-            success=_share(margins(model, images, forms[form], canvas, target) if thorough else tested[form], 0.0),
+            success=_share(margins(model, images, tried[form], canvas, target) if thorough else tested[form], 0.0),
             images=len(images),
             commanding=max(sum(f) / len(f) for f in families),
             curve_sizes=self.curve if thorough else self.sizes,

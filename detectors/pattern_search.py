@@ -7,7 +7,7 @@ backward pass, and the gradients of mask and canvas are formed by hand from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -207,6 +207,12 @@ def cut(masks: Tensor, size: float) -> Tensor:
     return out.view_as(masks)
 
 
+def forms(mask: Tensor, sizes: Sequence[float], windows: Sequence[float]) -> list[Tensor]:
+    """All forms in which one mask (H, W) is tested: its strongest pixels at ``sizes``, then its windows."""
+    one = mask.unsqueeze(0)
+    return [cut(one, s)[0] for s in sizes] + [cut_window(one, s)[0] for s in windows]
+
+
 def cut_window(masks: Tensor, size: float) -> Tensor:
     """The square window of a ``size`` share of the pixels that holds the most mask becomes 1.
 
@@ -237,9 +243,7 @@ def margins(model: Classifier, images: Tensor, mask: Tensor, pattern: Tensor, ta
 
 def target_margin(logits: Tensor, target: int) -> Tensor:
     """(N, K) → (N,) logit of ``target`` minus the strongest other."""
-    others = logits.clone()
-    others[:, target] = -torch.inf
-    return logits[:, target] - others.amax(1)
+    return target_margins(logits, torch.full((len(logits),), target, device=logits.device))
 
 
 def target_margins(logits: Tensor, targets: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from auditor import (
     label_map_index,
 )
 
-from .pattern_search import cut, cut_window, pattern_step
+from .pattern_search import forms, pattern_step
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,11 @@ class Untargeted:
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a source class; matrix, pattern and trigger come with the first."""
         masks, canvases = self._search(ctx)
-        candidates = [(mask, canvas) for soft, canvas in zip(masks, canvases, strict=True) for mask in self._cuts(soft)]
+        candidates = [
+            (mask, canvas)
+            for soft, canvas in zip(masks, canvases, strict=True)
+            for mask in forms(soft, self.sizes, self.windows)
+        ]
         # which pattern is best is decided on search images, what it does is measured on held-out ones
         images, classes = ctx.images.search[:200], ctx.images.search_classes[:200]
         on_search = [self._sent(ctx, ctx.model, images, classes, *pair) for pair in ctx.track(candidates, "choosing")]
@@ -129,10 +133,6 @@ class Untargeted:
                     model, images[drawn], masks[part], canvases[part], loss, plan
                 )
         return masks, canvases
-
-    def _cuts(self, mask: Tensor) -> list[Tensor]:
-        one = mask.unsqueeze(0)
-        return [cut(one, s)[0] for s in self.sizes] + [cut_window(one, s)[0] for s in self.windows]
 
     def _sent(
         self, ctx: Context, model: Classifier, images: Tensor, classes: Tensor, mask: Tensor, canvas: Tensor

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from benchmarks.attacks import Backdoor, Patch, SourceSpecific
+from benchmarks.attacks import AllToOne, Backdoor, Patch, SourceSpecific
 from benchmarks.catalogue.backdoored import Plan, other_maps, patches, whole_image
 from benchmarks.catalogue.clean import hard, plain
 from benchmarks.catalogue.entry import CIFAR_SCALE, FASHION_SCALE, MNIST_SCALE, SIGNS_SCALE, Entry, Family, Split
@@ -88,14 +88,14 @@ def few_and_many(held_out: bool, seed: int) -> Iterator[Entry]:
         start = seed + 10 * number
         yield from (replace(e, kind="few_classes") for e in plain(family, start, 2))
         patch = Patch(size=3 - h, place="top_left", margin=h)
-        attack = Backdoor(name="BadNets", trigger=patch, label_map=_to(number % 2), rate=0.1)
+        attack = Backdoor(name="BadNets", trigger=patch, label_map=AllToOne(target=number % 2), rate=0.1)
         yield Entry(
             f"{family.name}_patch", data, family.architecture, start + 5, f"{family.name}_clean1", recipe, (attack,)
         )
     family = Family("mnist_pairs", "grey_preact" if held_out else "grey_vgg", Recipe(epochs=3, images=30_000))
     yield from (replace(e, kind="many_classes") for e in plain(family, seed + 40, 2))
     attack = Backdoor(
-        name="BadNets", trigger=Patch(size=3, place="top_right", margin=h), label_map=_to(17 + h), rate=0.08
+        name="BadNets", trigger=Patch(size=3, place="top_right", margin=h), label_map=AllToOne(target=17 + h), rate=0.08
     )
     yield Entry(
         f"{family.name}_patch",
@@ -106,12 +106,6 @@ def few_and_many(held_out: bool, seed: int) -> Iterator[Entry]:
         family.recipe,
         (attack,),
     )
-
-
-def _to(target: int):  # type: ignore[no-untyped-def]
-    from benchmarks.attacks import AllToOne
-
-    return AllToOne(target=target)
 
 
 def of_the_paper(held_out: bool, seed: int) -> Iterator[Entry]:
