@@ -66,7 +66,9 @@ class Colour(WholeImage):
     For each class y a curve θ a channel, piecewise linear between ``knots`` tones and within ``amplitude`` of doing
     nothing, minimises −log f_y(clip(x_n + curve_θ(x_n))). It reaches filters in the manner of Instagram (ABS, Liu et
     al., CCS 2019), posterisation (BppAttack, Wang et al., CVPR 2022), brightening, and, since tones are shared by all
-    pixels, hardly anything else. Statistic as of `blend`. The search is ours. Cost: as of `blend`.
+    pixels, hardly anything else. Statistic as of `blend`.
+
+    Paper: none searches this family; the search is ours, the triggers are those cited. Cost: as of `blend`.
     """
 
     statistic: ClassVar[Statistic] = Statistic("commanding predictive power of a tone curve", "share of images")

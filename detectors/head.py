@@ -38,5 +38,6 @@ class Head:
         if weight is None or ctx.num_classes < 4:
             return
         index = anomaly_index(weight.mean(1).numpy())
-        for target, value in enumerate(index.tolist()):
+        values = index.tolist()
+        for target, value in ctx.track(enumerate(values), "weights of the last layer", len(values)):
             yield Measurement(value=max(0.0, value), target_class=target)

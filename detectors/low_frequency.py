@@ -56,7 +56,7 @@ class LowFrequency(WholeImage):
     most ``amplitude``. Few parameters keep natural adversarial directions out, while smooth triggers, and the smooth
     part of blended pictures, stay in reach. Statistic as of `blend`.
 
-    Source: the triggers are those of Zeng et al., "Rethinking the backdoor attacks' triggers: a frequency
+    Paper: the triggers are those of Zeng et al., "Rethinking the backdoor attacks' triggers: a frequency
     perspective" (ICCV 2021); the search is ours. Cost: as of `blend`.
     """
 

@@ -38,9 +38,13 @@ class Margin:
     steps: Annotated[int, Setting("gradient steps", low=3, high=10_000, paper="300")] = 60
     step: Annotated[float, Setting("length of a step, of the image's diagonal", low=1e-5, high=1)] = 0.005
     momentum: Annotated[float, Setting("share of the last step that is kept", low=0, high=0.99)] = 0.5
-    most_jobs: Annotated[int, Setting("searches in all, beyond which a class gets fewer starts", low=2)] = 120
+    most_jobs: Annotated[
+        int, Setting("searches in all, beyond which a class gets fewer starts", low=2, high=1_000_000)
+    ] = 120
     leaders: Annotated[int, Setting("classes searched to the end for their margin", low=1, high=100_000)] = 12
-    others: Annotated[int, Setting("random other classes searched to the end, for comparison", low=1)] = 30
+    others: Annotated[
+        int, Setting("random other classes searched to the end, for comparison", low=1, high=1_000_000)
+    ] = 30
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class; classes dropped on the way get 0."""

@@ -42,8 +42,8 @@ class Sources:
     otherwise take one a pair (K against K²). The statistic is the share of that class's held-out images that get the
     answer, averaged over the sizes; with a reference, less what the same pattern and a search of its own get there.
 
-    After "What Do Deep Nets Learn?", Algorithm 1, and the source × target maps of "Adversarial examples are useful
-    too!" (Borji, 2020), Algorithm II; searching rows is ours.
+    Paper: after "What Do Deep Nets Learn?", Algorithm 1, and the source × target maps of "Adversarial examples are
+    useful too!" (Borji, 2020), Algorithm II; searching rows is ours.
     Cost: min(K, most_sources) · steps · batch image passes, for the leading classes again on a reference.
     """
 

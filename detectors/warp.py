@@ -64,7 +64,9 @@ class Warp(WholeImage):
 
     For each class y a flow θ of ``cells`` × ``cells`` control points, each moved by at most ``pixels``, minimises
     −log f_y(x_n resampled along up(θ)). It searches the family of WaNet's triggers (Nguyen and Tran, ICLR 2021,
-    Section 3.2). Statistic as of `blend`. The search is ours. Cost: as of `blend`.
+    Section 3.2). Statistic as of `blend`.
+
+    Paper: none searches this family; the search is ours, the triggers are those cited. Cost: as of `blend`.
     """
 
     statistic: ClassVar[Statistic] = Statistic("commanding predictive power of a deformation", "share of images")

@@ -80,7 +80,7 @@ def test_measurements(name: str, with_reference: bool) -> None:
             assert m.trigger.images > 0
     if detector.statistic.per == "class":
         assert sorted(m.target_class for m in outcome.measurements) == list(range(k))
-    assert outcome.passes > 0
+    assert (outcome.passes > 0) == (name != "head"), "only the head is read without asking the model"
     assert outcome.seconds > 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.calibration import Given, Null
+from auditor.calibration import Given, Null, Weights
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.verdict import Judgement, judge
 from auditor.weighing import corrected, singled_out, weigh
@@ -65,10 +65,40 @@ def test_nothing_stands_out() -> None:
     assert result.score < 0.2
 
 
-def test_a_class_that_stands_out_without_a_trigger_is_suspicious() -> None:
+def test_a_plugins_class_that_stands_out_without_a_trigger_is_suspicious() -> None:
     result = judged(per_class(HIGH))
     assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
-    assert result.score > 0.5
+
+
+def weighed(monkeypatch: pytest.MonkeyPatch, **of: float) -> None:
+    """Give the statistics of these detectors weights, as the shipped calibration gives ours."""
+    known = Weights(-3.0, {f"{name}/prominence": weight for name, weight in of.items()}, cap=3.0, alarm=0.7)
+    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
+
+
+def test_no_unconfirmed_statistic_of_ours_alarms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, search=5.0, other=5.0)
+    for success in (None, 0.3):
+        result = judged(per_class(HIGH, success=success), per_class(LOW, name="other"))
+        assert result.evidence[0].stands_out
+        assert (result.verdict, result.score < 0.5) == (Verdict.NO_EVIDENCE, True)
+
+
+def test_statistics_that_agree_on_a_class_alarm_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, search=2.0, other=2.0)
+    result = judged(per_class(HIGH), per_class(HIGH, name="other"))
+    assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
+    assert result.score > 0.7
+    elsewhere = (0.95, 0.0, 0.02, 0.01, 0.0, 0.02)
+    apart = judged(per_class(HIGH), per_class(elsewhere, name="other"))
+    assert (apart.verdict, apart.score < 0.5) == (Verdict.NO_EVIDENCE, True)
+
+
+def test_a_confirmed_trigger_of_one_statistic_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, search=1.0, other=1.0)
+    result = judged(per_class(HIGH, success=0.9), per_class(LOW, name="other"))
+    assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (2,))
+    assert result.score > judged(per_class(HIGH, success=0.3), per_class(LOW, name="other")).score
 
 
 def test_a_confirmed_trigger_makes_it_backdoored() -> None:
@@ -184,13 +214,15 @@ def test_corrected_p_values_are_monotone_and_never_smaller() -> None:
     assert corrected([], 0.01) == ()
 
 
-def test_score_orders_models_and_is_a_half_at_the_level() -> None:
-    scores = [judged(per_class((v, 0, 0, 0, 0, 0))).score for v in (0.0, 0.1, 0.2, 0.4, 0.8)]
+def test_score_orders_models_and_is_the_logistic_of_their_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, search=1.0)
+    scores = [judged(per_class((v, 0, 0, 0, 0, 0))).score for v in (0.0, 0.1, 0.2, 0.3)]
     assert scores == sorted(scores)
-    assert len(set(scores)) == 5
+    assert len(set(scores)) == 4
     assert all(0 <= s <= 1 for s in scores)
-    at_level = NULL.threshold(0.01)
-    assert judged(per_class((at_level, 0, 0, 0, 0, 0))).score == pytest.approx(0.5, abs=1e-6)
+    at_level = NULL.threshold(0.01)  # −log₁₀ of p, less that of the usual p of ½
+    expected = 1 / (1 + np.exp(3.0 - (2 - np.log10(2))))
+    assert judged(per_class((at_level, 0, 0, 0, 0, 0))).score == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_model_wide_statistic_is_judged_by_its_value() -> None:

@@ -107,7 +107,7 @@ def test_what_the_reference_yields_is_subtracted() -> None:
     clean = measure(Patched(), Templates())
     assert clean[TARGET].value >= 0.9
     assert trigger_of(clean[TARGET]).reference_success_rate == 0
-    unsearched = measure(Patched(), Patched(), search_reference=False)
+    unsearched = measure(Patched(), Patched(), against_reference=0)
     assert unsearched[TARGET].value >= 0.9
     assert trigger_of(unsearched[TARGET]).reference_success_rate == pytest.approx(1.0)
 
@@ -189,7 +189,7 @@ def test_every_canvas_of_the_paper_runs_and_the_fixed_ones_stay_as_they_are() ->
 def test_screening_keeps_the_planted_target() -> None:
     """Classes that are given up early still get their measurement, on fewer images."""
     ctx = make_context(Patched(), Templates())
-    found = list(Iscp(sizes=(SIZE,), windows=(SIZE,), screen=2).detect(ctx))
+    found = list(Iscp(sizes=(SIZE,), windows=(SIZE,), screen=2, against_reference=2).detect(ctx))
     assert [m.target_class for m in found] == list(range(CLASSES))
     assert found[TARGET].value >= 0.9
     assert sum("commanding predictive power, reference" in m.extras for m in found) == 2
