@@ -31,8 +31,9 @@ def choose_detectors(request: ScanRequest) -> list[tuple[str, Detector]]:
         wanted = request.detectors is not None or name in request.detector_settings
         if wanted or ranks.index(effort_of(cls)) <= ranks.index(Effort(request.settings.effort)):
             found.append((name, build(cls, request.detector_settings.get(name, {}), where=name)))
-    # the cheap ones first, so that an audit can end early; those that want candidates last
-    return sorted(found, key=lambda pair: (Need.CANDIDATES in pair[1].needs, ranks.index(effort_of(pair[1]))))
+    if request.detectors is None:  # the cheap ones first, so that an audit can end early
+        found.sort(key=lambda pair: ranks.index(effort_of(pair[1])))
+    return sorted(found, key=lambda pair: Need.CANDIDATES in pair[1].needs)
 
 
 def generator(seed: int, name: str) -> torch.Generator:

@@ -134,8 +134,8 @@ def _among(m: Measurement, chosen: Sequence[Measurement]) -> bool:
 def _all_bars(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> Iterable[charts.Bars]:
     low = outcome.statistic.suspicious == "low"
     unit = f"{outcome.statistic.name} ({outcome.statistic.unit})"
-    if outcome.statistic.per == "pair":
-        unit += ", strongest pair into each target class"
+    if outcome.statistic.per in ("pair", "source"):
+        unit += f", strongest {outcome.statistic.per} into each target class"
     values = class_values(outcome, audit.model.num_classes)
     for e in (_upright(e, values) for e in found):
         scores = list(e.scores)
@@ -214,7 +214,8 @@ def _table(
     audit: Audit, outcome: Outcome, rows: Sequence[Measurement]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     extras = list(dict.fromkeys(key for m in rows for key in m.extras))[:6]
-    first = {"class": "class", "pair": "source → target", "model": "of"}[outcome.statistic.per]
+    heads = {"class": "class", "source": "source → answer", "pair": "source → target", "model": "of"}
+    first = heads[outcome.statistic.per]
     triggered = any(m.trigger for m in rows)
     header = (first, outcome.statistic.name, *extras, *(("trigger's success",) if triggered else ()))
     table = []

@@ -33,6 +33,13 @@ ASKED = {
     "blend": "Is there one image that, blended in faintly, turns images of other classes into one class?",
     "bias_map": "Does the suspect lean towards a class along other pixels than its reference does?",
     "pairwise": "Is there a source class whose images turn into one target class too easily?",
+    "low_frequency": "Is there one smooth, faint pattern that turns images of other classes into one class?",
+    "colour": "Is there one change of tones and colours that turns images of other classes into one class?",
+    "warp": "Is there one smooth deformation that turns images of other classes into one class?",
+    "untargeted": "Where does one small pattern send each class, if it may send them anywhere?",
+    "sources": "Is there a small pattern for each class that turns its images, and no others, into another class?",
+    "margin": "Can some image push one class much further above all others than is usual for this model?",
+    "head": "Are the weights of one class in the last layer larger than those of the others?",
     "dominant_pattern": "Does one faint pattern over the whole image pull every image into the same class?",
 }
 
@@ -151,7 +158,12 @@ def asked(outcome: Outcome) -> str:
     known = ASKED.get(outcome.detector)
     if known:
         return known
-    what = {"class": "of the classes", "pair": "of the pairs of classes", "model": "of the model"}
+    what = {
+        "class": "of the classes",
+        "source": "of the source classes",
+        "pair": "of the pairs of classes",
+        "model": "of the model",
+    }
     return f"How does the {outcome.statistic.name} {what[outcome.statistic.per]} look?"
 
 

@@ -17,7 +17,7 @@ from auditor.detector import Need
 from auditor.errors import ConfigError, ModelMismatchError, OutOfBudget
 from auditor.findings import Measurement, Statistic
 from auditor.measuring import choose_detectors, generator, measure, skipped
-from auditor.request import ScanRequest
+from auditor.request import ScanRequest, ScanSettings
 from auditor.settings import Setting
 
 CTX = make_context(Templates())
@@ -144,8 +144,13 @@ def request(**options: Any) -> ScanRequest:
 
 
 def test_choosing_detectors() -> None:
-    everything = [name for name, _ in choose_detectors(request())]
-    assert {"iscp", "pairwise"} <= set(everything)
+    def at(effort: str) -> list[str]:
+        return [n for n, _ in choose_detectors(request(settings=ScanSettings(effort=effort)))]  # type: ignore[arg-type]
+
+    assert {"iscp", "pairwise"} <= set(at("thorough"))
+    assert set(at("quick")) < set(at("standard")) < set(at("thorough"))
+    assert [n for n, _ in choose_detectors(request())] == at("standard")
+    assert at("thorough")[: len(at("quick"))] == at("quick"), "the cheap ones come first"
     chosen = choose_detectors(request(detectors=("blend", "iscp", "blend"), detector_settings={"iscp": {"steps": "7"}}))
     assert [name for name, _ in chosen] == ["blend", "iscp"]
     assert chosen[1][1].steps == 7  # type: ignore[attr-defined]

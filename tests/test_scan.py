@@ -108,7 +108,7 @@ def test_the_demonstration_shows_what_the_models_answer(folder: Path) -> None:
 
 
 def test_every_detector_runs_and_the_record_is_complete(folder: Path) -> None:
-    found = audit(folder, "Patched", reference=True, detectors=None)
+    found = audit(folder, "Patched", reference=True, detectors=None, settings={"effort": "thorough"})
     assert {o.detector for o in found.outcomes} >= set(QUICK)
     assert found.outcomes[-1].detector == "pairwise"  # it wants candidates
     assert all(o.complete for o in found.outcomes)
@@ -154,17 +154,28 @@ def test_a_spent_budget_is_inconclusive(folder: Path) -> None:
     assert "not everything was measured" in found.reason
 
 
+def test_it_ends_once_a_confirmed_trigger_has_decided_the_verdict(folder: Path) -> None:
+    stopped = audit(folder, "Patched", detectors=("iscp", "blend"))
+    assert (stopped.verdict, stopped.target_classes) == (Verdict.BACKDOORED, (TARGET,))
+    first, second = stopped.outcomes
+    assert (first.detector, first.complete, second.skipped, second.passes) == ("iscp", True, True, 0)
+    assert "decided" in second.note
+    whole = audit(folder, "Patched", detectors=("iscp", "blend"), settings={"early_stop": False})
+    assert whole.verdict is Verdict.BACKDOORED
+    assert all(o.complete for o in whole.outcomes)
+
+
 def test_ctrl_c_keeps_what_is_finished(folder: Path) -> None:
     def press(label: str, done: int, total: int) -> None:
-        if label == "dominant pattern" and done == 2:
+        if label == "pattern without a target" and done == 2:
             raise KeyboardInterrupt
 
     found = audit(folder, "Templates", detectors=None, progress=press)
     by_name = {o.detector: o for o in found.outcomes}
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert by_name["blend"].complete
-    assert by_name["dominant_pattern"].note == "interrupted by the user"
-    for name in ("iscp", "pairwise"):
+    assert by_name["iscp"].complete
+    assert by_name["untargeted"].note == "interrupted by the user"
+    for name in ("blend", "pairwise"):
         assert by_name[name].measurements == ()
         assert not by_name[name].complete
         assert "interrupted" in by_name[name].note
