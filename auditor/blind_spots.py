@@ -11,11 +11,11 @@ from auditor.request import ScanRequest
 def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     """What this audit could not see, one sentence each."""
     spots = [
-        "Triggers that warp or filter the whole image, that depend on the image (input-aware), or that act on features "
-        "rather than pixels are not searched for.",
+        "Triggers that act on features rather than pixels are not searched for; of those that warp the image or depend "
+        "on it, most are missed.",
         "A trigger larger than about a twentieth of the image, or one that needs several parts at once, can be missed.",
-        "Source-specific backdoors, which work on images of one class only, and all-to-all ones are measured by the "
-        "pair matrix, but rarely stand out from natural confusions.",
+        "Source-specific backdoors, which work on images of one class only, are judged against a reference only; "
+        "all-to-all ones are seen on real images, and where their trigger is small.",
     ]
     if request.reference is None:
         spots.append(
