@@ -140,7 +140,7 @@ def out_of_fold(every: Sequence[Sample]) -> list[float]:
     return scores
 
 
-def calibrate(every: Sequence[Sample], false_alarms: float) -> dict[str, object]:
+def calibrate(every: Sequence[Sample], false_alarms: float) -> dict[str, Any]:
     """The content of calibration.json."""
     nulls = fit_nulls([s for s in every if not s.card["backdoored"]])
     model = fit_weights(every, nulls)
@@ -168,6 +168,20 @@ def calibrate(every: Sequence[Sample], false_alarms: float) -> dict[str, object]
     }
 
 
+def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """``found`` with the nulls of statistics that none of the audits measured, as they were ``before``.
+
+    Of the detectors that run at thorough effort only, nothing is known beside others: their weight is 0, and a
+    confirmed trigger of theirs is what counts.
+    """
+    measured = {key.partition("/")[0] for key in found["statistics"]}
+    kept = {k: e for k, e in before.get("statistics", {}).items() if k.partition("/")[0] not in measured}
+    known = {k.partition(" on ")[0]: 0.0 for k in kept}
+    statistics = {k: {**e, "slopes": e.get("slopes", {})} for k, e in kept.items()} | found["statistics"]
+    weights = known | found["score"]["weights"]
+    return {**found, "statistics": statistics, "score": {**found["score"], "weights": weights}}
+
+
 def main() -> None:
     """Read audits, write the calibration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -177,6 +191,8 @@ def main() -> None:
     parser.add_argument("--false-alarms", type=float, default=0.01)
     options = parser.parse_args()
     found = calibrate(samples(options.zoo, options.results, "develop"), options.false_alarms)
+    if options.out.exists():
+        found = keeping(found, json.loads(options.out.read_text(encoding="utf-8")))
     options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found["score"], indent=2))
 
