@@ -14,13 +14,10 @@ from auditor.calibration import ALONE, Given
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
 from auditor.scoring import Combined, combine, is_weighed
-from auditor.weighing import corrected, is_confirmed, triggers_of, weigh
+from auditor.weighing import WHOLE_IMAGE, confirms, corrected, is_confirmed, triggers_of, weigh
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
-
-WHOLE_IMAGE = 0.2
-"""share of the pixels from which a trigger counts as covering the image"""
 
 
 AGREEING = 0.1
@@ -76,7 +73,7 @@ def judge(
     standing = sorted((e for e in evidence if _counts(e, together, level)), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
-    confirmed = [(item, m) for item, m in found if is_confirmed(m.trigger, confirm_at)]
+    confirmed = [(item, m) for item, m in found if confirms(m, item, given, confirm_at)]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     shown = None
     if leading is not None:

@@ -22,6 +22,9 @@ UNBOUNDED = "of the median class"
 """unit of statistics that are ratios"""
 
 
+WHOLE_IMAGE = 0.2
+"""share of the pixels from which a trigger counts as covering the image"""
+
 TRANSFER_SHARE = 0.5
 """a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
 
@@ -34,8 +37,22 @@ def weigh(
 ) -> Iterator[Evidence]:
     """The judged numbers of one outcome, and whether their triggers were confirmed."""
     for item in _weigh(outcome, num_classes, given):
-        confirmed = any(is_confirmed(m.trigger, confirm_at) for m in triggers_of([outcome], item))
+        confirmed = any(confirms(m, item, given, confirm_at) for m in triggers_of([outcome], item))
         yield replace(item, confirmed=confirmed)
+
+
+def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at: float) -> bool:
+    """Whether a measurement's trigger confirms one evidence.
+
+    A trigger over the whole image does only where a reference withstands it: without one, clean models answer to faint
+    patterns and tints as well, and on images never searched. One for a single source does not confirm a map of all.
+    """
+    trigger = measurement.trigger
+    if trigger is None or not is_confirmed(trigger, confirm_at):
+        return False
+    if trigger.size > WHOLE_IMAGE and not given.reference:
+        return False
+    return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
 
 
 def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidence]:
