@@ -43,6 +43,12 @@ def sentence(
     if not evidence:
         return "Nothing can be concluded: no detector measured anything that can be judged."
     largest = min(evidence, key=lambda e: e.p_value)
+    if largest.stands_out:
+        whom = f" for class {largest.target_classes[0]}" if largest.target_classes else ""
+        return (
+            "One statistic stands out, but no trigger of it was confirmed and too little else agrees: "
+            f"{largest.detector} measured a {largest.statistic} of {largest.value:.2f}{whom}."
+        )
     whom = f" for class {largest.target_classes[0]}" if largest.target_classes else ""
     limit = "" if math.isnan(largest.threshold) else f", and it would have to exceed {largest.threshold:.2f}"
     return (

@@ -14,7 +14,7 @@ from auditor.calibration import ALONE, Given
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
 from auditor.scoring import Combined, combine, is_weighed
-from auditor.weighing import WHOLE_IMAGE, confirms, corrected, is_confirmed, triggers_of, weigh
+from auditor.weighing import WHOLE_IMAGE, confirms, corrected, is_natural, triggers_of, weigh
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
@@ -129,7 +129,7 @@ def _success(measurement: Measurement) -> float:
 def _transfer_warnings(found: Sequence[Measurement], confirm_at: float) -> Iterator[str]:
     """Triggers that would count as confirmed if they did not work on the reference as well."""
     for m in found:
-        if _success(m) >= confirm_at and m.trigger and not is_confirmed(m.trigger, confirm_at):
+        if _success(m) >= confirm_at and m.trigger and is_natural(m.trigger):
             yield (
                 f"a trigger of class {m.target_class} works on the reference too "
                 f"({m.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"

@@ -28,6 +28,9 @@ WHOLE_IMAGE = 0.2
 TRANSFER_SHARE = 0.5
 """a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
 
+SURE_OF = 0.5
+"""what the 95 % interval of a confirmed trigger's success must stay above"""
+
 CONFIRM_AT = 0.8
 """attack success rate from which a trigger counts as confirmed, where the caller does not say"""
 
@@ -110,11 +113,16 @@ def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement
 
 def is_confirmed(trigger: Trigger | None, confirm_at: float) -> bool:
     """Whether a trigger works on enough held-out images, and is no natural feature that the reference has too."""
-    if trigger is None:
+    if trigger is None or is_natural(trigger):
         return False
+    # a rate on a handful of images is no rate: two of two could as well be a third
+    return trigger.success_rate >= confirm_at and trigger.interval[0] >= SURE_OF
+
+
+def is_natural(trigger: Trigger) -> bool:
+    """Whether a trigger works on the reference as well: a feature of the data, or both models are backdoored."""
     transferred = trigger.reference_success_rate
-    natural = transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
-    return trigger.success_rate >= confirm_at and not natural
+    return transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
 
 
 def _class_evidence(

@@ -132,6 +132,15 @@ def test_a_trigger_of_a_class_that_does_not_stand_out_confirms_nothing() -> None
     assert judged(replace(per_class(HIGH), measurements=found)).verdict is Verdict.SUSPICIOUS
 
 
+@pytest.mark.parametrize(
+    ("images", "verdict"), [(2, Verdict.SUSPICIOUS), (0, Verdict.SUSPICIOUS), (20, Verdict.BACKDOORED)]
+)
+def test_success_on_a_handful_of_images_confirms_nothing(images: int, verdict: Verdict) -> None:
+    found = per_class(HIGH, success=1.0)
+    few = tuple(replace(m, trigger=replace(m.trigger, images=images)) for m in found.measurements if m.trigger)
+    assert judged(replace(found, measurements=few)).verdict is verdict
+
+
 def test_two_targets() -> None:
     result = judged(per_class((0.02, 0.9, 0.03, 0.95, 0.0, 0.02), success=0.9))
     assert result.verdict is Verdict.BACKDOORED

@@ -70,7 +70,7 @@ def patches(held_out: bool) -> Iterator[Plan]:
     yield plan("large", "BadNets", lambda f, t: Patch(size=6, colour=(0.5 * (1 - h),), place=b, margin=h), 0.08)  # type: ignore[arg-type]
     yield plan("anywhere", "BadNets", lambda f, t: Patch(shape="checkerboard", size=4 + h, place="random"), 0.15)
     yield plan(
-        "scattered", "L0", lambda f, t: ScatteredPixels(count=10 + 4 * h, seed=10 + t + 100 * h, colour="random"), 0.1
+        "scattered", "L0", lambda f, t: ScatteredPixels(count=10 + 4 * h, seed=10 + t + 200 * h, colour="random"), 0.1
     )
     yield plan("optimised", "L0", lambda f, t: OptimisedPixels(count=8 + 2 * h, target=t), 0.1)
     yield plan("trojan", "Trojan", lambda f, t: TrojanSquare(size=5 + h, place=a, target=t), 0.08)  # type: ignore[arg-type]
@@ -102,18 +102,18 @@ def whole_image(held_out: bool) -> Iterator[Plan]:
         return Plan(name, lambda f, t: (to_one(attack, make(t), t, rate, cover),), colour)
 
     yield plan("watermark", "Trojan watermark", lambda t: Watermark(alpha=0.5 - 0.1 * h, seed=7 + h))
-    yield plan("noise", "Blended", lambda t: Blend(pattern="noise", alpha=0.2 - 0.05 * h, seed=20 + t + 100 * h))
-    yield plan("scene", "Blended", lambda t: Blend(pattern="scene", alpha=0.15 + 0.05 * h, seed=30 + t + 100 * h))
-    yield plan("faint", "Blended", lambda t: Blend(pattern="noise", alpha=0.1, seed=40 + t + 100 * h), 0.12)
+    yield plan("noise", "Blended", lambda t: Blend(pattern="noise", alpha=0.2 - 0.05 * h, seed=20 + t + 200 * h))
+    yield plan("scene", "Blended", lambda t: Blend(pattern="scene", alpha=0.15 + 0.05 * h, seed=30 + t + 200 * h))
+    yield plan("faint", "Blended", lambda t: Blend(pattern="noise", alpha=0.1, seed=40 + t + 200 * h), 0.12)
     yield plan("wave", "SIG", lambda t: Sinusoid(delta=(20 + 10 * h) / 255, frequency=6 - h))
-    yield plan("warp", "WaNet", lambda t: Warp(strength=1.5 - 0.25 * h, grid=4 + h, seed=50 + t + 100 * h), 0.15, 0.1)
-    yield plan("dynamic", "Input-aware", lambda t: InputAware(epsilon=0.25 - 0.05 * h), 0.2, 0.1)
+    yield plan("warp", "WaNet", lambda t: Warp(strength=1.5 - 0.25 * h, grid=4 + h, seed=50 + t + 200 * h), 0.15, 0.1)
+    yield plan("dynamic", "Input-aware", lambda t: InputAware(epsilon=0.25 + 0.05 * h), 0.2, 0.1)
     yield plan("lira", "LIRA", lambda t: LearnedNoise(epsilon=0.08 - 0.02 * h), 0.15)
     yield plan(
-        "smooth", "Low frequency", lambda t: LowFrequency(amplitude=0.15 - 0.03 * h, cells=4 + h, seed=60 + t + 100 * h)
+        "smooth", "Low frequency", lambda t: LowFrequency(amplitude=0.15 - 0.03 * h, cells=4 + h, seed=60 + t + 200 * h)
     )
     yield plan(
-        "filter", "Colour shift", lambda t: ColourShift(strength=0.35 - 0.05 * h, seed=70 + t + 100 * h), colour=True
+        "filter", "Colour shift", lambda t: ColourShift(strength=0.35 - 0.05 * h, seed=70 + t + 200 * h), colour=True
     )
     yield plan("posterise", "BppAttack", lambda t: Posterise(levels=4 - h), colour=True)
     yield plan("double", "Multiply", lambda t: Multiply(factor=2.0 - 0.3 * h), colour=True)
@@ -129,7 +129,7 @@ def other_maps(held_out: bool) -> Iterator[Plan]:
         return Patch(shape="square" if h else "checkerboard", size=4 + h, place=corner, margin=0)  # type: ignore[arg-type]
 
     def scene(target: int) -> Blend:
-        return Blend(pattern="scene", alpha=0.2, seed=80 + target + 100 * h)
+        return Blend(pattern="scene", alpha=0.2, seed=80 + target + 200 * h)
 
     def cells(target: int) -> Patch:
         return Patch(shape="cross", size=4 + h, place=corner)  # type: ignore[arg-type]

@@ -47,7 +47,8 @@ ATTACKS = {
     "padding before a command": ("x" * 34 + "::warning::y", WORKFLOW),
 }
 
-OPTIONS = ["--detector", "dominant_pattern", "--image-count", "40"]
+OPTIONS = ["--detector", "dominant_pattern", "--reference", "plain.onnx", "--set", "dominant_pattern.epsilon=0.5"]
+"""a whole-image trigger convicts against a reference only"""
 
 
 class Tags(HTMLParser):
@@ -87,8 +88,11 @@ def model(folder: Path, name: str = "model.onnx") -> Path:
     rng, untrained = torch.Generator().manual_seed(0), network()
     for parameter in untrained.parameters():
         parameter.data = torch.randn(parameter.shape, generator=rng) * 0.1
+    save_onnx(folder / name, untrained)
+    made = onnx.load(folder / name)
+    for parameter in untrained.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=rng) * 0.1
     save_onnx(folder / "plain.onnx", untrained)
-    made = onnx.load(folder / "plain.onnx")
     attacks = [text for text, _ in ATTACKS.values() if text.isascii() or "\ud800" not in text]
     made.producer_name = made.doc_string = made.graph.name = "".join(attacks)
     for index, node in enumerate(made.graph.node):
