@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,9 +18,6 @@ from auditor.errors import ConfigError
 from auditor.findings import Verdict
 from auditor.guard import AT_GATE, BELOW_GATE, FAILED, USAGE, guarded
 from auditor.terminal import plain, progress_bar, say
-
-if TYPE_CHECKING:
-    from auditor.findings import Audit
 
 app = typer.Typer(
     name="audit",
@@ -58,6 +55,7 @@ def scan(
     reference: flags.Reference = None,
     images: flags.Images = None,
     classes: flags.Classes = None,
+    calibration: flags.Calibration = None,
     arch: flags.Arch = None,
     preprocess: flags.Preprocess = None,
     mean: flags.Mean = None,
@@ -72,6 +70,8 @@ def scan(
     seed: flags.Seed = None,
     device: flags.Device = None,
     budget: flags.Budget = None,
+    effort: flags.Effort = None,
+    early_stop: flags.EarlyStop = None,
     level: flags.Level = None,
     confirm_at: flags.ConfirmAt = None,
     image_count: flags.ImageCount = None,
@@ -86,15 +86,15 @@ def scan(
     quiet: flags.Quiet = False,
 ) -> int:
     """Scan a model for a backdoor: print the verdict, write reports, and exit by the verdict."""
-    given = _tables(locals())
+    given = locals()
     from auditor import delivery, options, worker
 
-    request, gate = options.assemble(model, given, config=config, assignments=assignments)
+    request, gate = options.assemble(model, options.tables_of(given), config=config, assignments=assignments)
     targets = delivery.targets(output or [], (request.model, request.reference, request.images, config))
     with progress_bar(quiet) as progress:
         audit = worker.scan(request, progress=progress)
     if not quiet:
-        _print_report(audit, to_stderr=any(target.path is None for target in targets))
+        delivery.show(audit, to_stderr=any(target.path is None for target in targets))
     for path in delivery.deliver(audit, targets):
         say(f"wrote {path}")
     return exit_code(audit.verdict, gate.fail_on)
@@ -110,38 +110,6 @@ def exit_code(verdict: Verdict, fail_on: str) -> int:
         "never": set[Verdict](),
     }
     return AT_GATE if verdict in failing[fail_on] else BELOW_GATE
-
-
-def _tables(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The flags of a command as the tables of a settings file."""
-    from dataclasses import fields
-
-    from auditor.request import ModelOptions, ScanSettings
-
-    model = {f.name: values.get(f.name) for f in fields(ModelOptions)}
-    names = {f.name for f in (*fields(ScanSettings), *fields(flags.Gate))}
-    prefix = "reference_"
-    return {
-        "scan": {key: value for key, value in values.items() if key in names},
-        "model": model,
-        "reference": {
-            k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix) and v is not None
-        },
-    }
-
-
-def _print_report(audit: Audit, *, to_stderr: bool) -> None:
-    from rich.console import Console
-
-    from auditor import registry
-
-    console = Console(stderr=to_stderr)
-    render = registry.load(registry.REPORTS, "console")
-    text = render(audit, colour=console.is_terminal and not console.no_color, width=console.width)
-    stream = sys.stderr if to_stderr else sys.stdout
-    encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    stream.flush()
 
 
 @app.command("inspect")
@@ -173,10 +141,10 @@ def inspect_command(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON", show_default=False)] = False,
 ) -> int:
     """Say what a model file holds and what is odd about it, evaluating nothing; exit code 1 for a danger."""
-    given = _tables(locals())
+    given = locals()
     from auditor import options, worker
 
-    request, _ = options.assemble(model, given, config=config, assignments=assignments)
+    request, _ = options.assemble(model, options.tables_of(given), config=config, assignments=assignments)
     found = worker.inspect_file(request, load=load or images is not None)  # images are of no use but to a loaded model
     if as_json:
         typer.echo(worker.as_json(found))
@@ -189,6 +157,48 @@ def inspect_command(
     if found.error is not None or (found.trial is not None and found.trial.blockers):
         return FAILED
     return AT_GATE if found.examination.dangers else BELOW_GATE
+
+
+@app.command()
+def calibrate(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CLEAN_MODELS...",
+            help="models of your kind that you know to be clean; five or more are of use",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="calibration to write", show_default=False)],
+    reference: flags.Reference = None,
+    images: flags.Images = None,
+    calibration: flags.Calibration = None,
+    arch: flags.Arch = None,
+    preprocess: flags.Preprocess = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    value_range: flags.Range = None,
+    layout: flags.Layout = None,
+    input_size: flags.InputSize = None,
+    reference_arch: flags.ReferenceArch = None,
+    seed: flags.Seed = None,
+    device: flags.Device = None,
+    effort: flags.Effort = None,
+    assignments: flags.Assignments = None,
+    config: flags.Config = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Scan clean models and write what they look like, for scan --calibration."""
+    given = locals()
+    from auditor import calibrating, delivery, options
+
+    requests = [
+        options.assemble(path, options.tables_of(given), config=config, assignments=assignments)[0] for path in models
+    ]
+    delivery.check_writable(out)
+    with progress_bar(quiet) as progress:
+        found = calibrating.calibrate(requests, out, say=say, progress=progress)
+    return BELOW_GATE if found else FAILED
 
 
 @app.command("detectors")
@@ -226,7 +236,7 @@ def report(
         ) from error
     audit = archive.from_text(text)
     if not targets:
-        _print_report(audit, to_stderr=False)
+        delivery.show(audit, to_stderr=False)
     for path in delivery.deliver(audit, targets):
         say(f"wrote {path}")
     return BELOW_GATE

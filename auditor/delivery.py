@@ -40,7 +40,7 @@ def targets(outputs: Iterable[str], inputs: Iterable[Path | None] = ()) -> list[
         if path is None and any(target.path is None for target in found):
             raise ConfigError("expected one report on standard output, got two; give the other a file")
         if path is not None:
-            _check_writable(path)
+            check_writable(path)
             if path.resolve() in taken:
                 raise ConfigError(
                     f"expected a file of its own for each report, got {where!a} twice or as an input"
@@ -50,7 +50,8 @@ def targets(outputs: Iterable[str], inputs: Iterable[Path | None] = ()) -> list[
     return found
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
+    """Raises `ConfigError` when a file could not be written there."""
     folder = path.resolve().parent
     if not folder.is_dir():
         raise ConfigError(
@@ -64,6 +65,19 @@ def _check_writable(path: Path) -> None:
         raise ConfigError(
             f"expected to be allowed to write {str(path)!a}, got no permission; choose another folder"
         )
+
+
+def show(audit: Audit, *, to_stderr: bool) -> None:
+    """Print the console report, in colour where a terminal wants it."""
+    from rich.console import Console
+
+    console = Console(stderr=to_stderr)
+    render = registry.load(registry.REPORTS, "console")
+    text = render(audit, colour=console.is_terminal and not console.no_color, width=console.width)
+    stream = sys.stderr if to_stderr else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
 
 
 def deliver(audit: Audit, wanted: Iterable[Target]) -> list[Path]:

@@ -25,6 +25,9 @@ class Gate:
         Setting("folder or .npz (x, y) of clean images; without it images are made from the models"),
     ] = None
     classes: Annotated[str | None, Setting("text file with one class name a line")] = None
+    calibration: Annotated[
+        str | None, Setting("file that audit calibrate wrote, instead of the calibration that comes with the auditor")
+    ] = None
     detector: Annotated[tuple[str, ...] | None, Setting("detector to run, repeatable; without it all")] = None
     fail_on: Annotated[
         Literal["suspicious", "backdoored", "never"], Setting("mildest verdict that gives exit code 1")
@@ -49,9 +52,11 @@ def _flag(cls: type, name: str, flag: str = "", metavar: str = "TEXT", prefix: s
     )
 
 
-def _switch(cls: type, name: str) -> Any:
-    """A Typer option without a value."""
-    return typer.Option("--" + name.replace("_", "-"), help=declared(cls)[name].setting.help, show_default=False)
+def _switch(cls: type, name: str, off: str = "") -> Any:
+    """A Typer option without a value; ``off`` is the flag for no, where yes is the default."""
+    return typer.Option(
+        "--" + name.replace("_", "-") + off, help=declared(cls)[name].setting.help, show_default=False
+    )
 
 
 Model = Annotated[
@@ -65,6 +70,7 @@ Model = Annotated[
 Reference = Annotated[str | None, _flag(Gate, "reference", metavar="FILE")]
 Images = Annotated[str | None, _flag(Gate, "images", metavar="PATH")]
 Classes = Annotated[str | None, _flag(Gate, "classes", metavar="FILE")]
+Calibration = Annotated[str | None, _flag(Gate, "calibration", metavar="FILE")]
 Detectors = Annotated[list[str] | None, _flag(Gate, "detector", metavar="NAME")]
 FailOn = Annotated[str | None, _flag(Gate, "fail_on")]
 
@@ -95,6 +101,8 @@ ReferenceStd = Annotated[
 Seed = Annotated[str | None, _flag(ScanSettings, "seed")]
 Device = Annotated[str | None, _flag(ScanSettings, "device")]
 Budget = Annotated[str | None, _flag(ScanSettings, "budget", metavar="TIME")]
+Effort = Annotated[str | None, _flag(ScanSettings, "effort")]
+EarlyStop = Annotated[SWITCH, _switch(ScanSettings, "early_stop", "/--no-early-stop")]
 Level = Annotated[str | None, _flag(ScanSettings, "level")]
 ConfirmAt = Annotated[str | None, _flag(ScanSettings, "confirm_at")]
 ImageCount = Annotated[str | None, _flag(ScanSettings, "image_count")]

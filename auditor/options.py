@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from auditor import registry
+from auditor import calibration, registry
 from auditor.errors import ConfigError, NothingToScanError
 from auditor.flags import Gate
 from auditor.loading.limits import Limits
@@ -45,6 +45,7 @@ def assemble(
         reference=_path(gate.reference),
         images=_path(gate.images),
         classes=_path(gate.classes),
+        calibration=_path(gate.calibration),
         model_options=suspect,
         reference_options=reference,
         settings=settings,
@@ -55,6 +56,20 @@ def assemble(
     )
     _check_files(request)
     return request, gate
+
+
+def tables_of(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The flags of a command, by parameter name, as the tables of a settings file."""
+    model = {f.name: values.get(f.name) for f in fields(ModelOptions)}
+    names = {f.name for f in (*fields(ScanSettings), *fields(Gate))}
+    prefix = "reference_"
+    return {
+        "scan": {key: value for key, value in values.items() if key in names},
+        "model": model,
+        "reference": {
+            k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix) and v is not None
+        },
+    }
 
 
 def _path(text: str | None) -> Path | None:
@@ -103,10 +118,12 @@ def _check_detectors(chosen: tuple[str, ...], known: list[str]) -> None:
 
 
 def _check_files(request: ScanRequest) -> None:
-    """Class names are read by the scan; that their file is there is better said before the work."""
+    """Class names and a calibration are read by the scan; what is wrong with them is better said before the work."""
     if request.classes is not None and not request.classes.is_file():
         raise ConfigError(
             f"expected a file of class names at {request.classes.name!a}, got no such file; check --classes"
         )
+    if request.calibration is not None:
+        calibration.read(request.calibration)
     if request.reference_options is not None and request.reference is None:
         raise ConfigError("expected a reference to apply its options to, got none; add --reference FILE")

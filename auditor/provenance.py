@@ -36,6 +36,7 @@ def record_of(request: ScanRequest, detectors: Sequence[tuple[str, Detector]]) -
         "model": request.model.name,
         "reference": request.reference.name if request.reference else None,
         "images": request.images.name if request.images else None,
+        "calibration": request.calibration.name if request.calibration else None,
         "scan": asdict(request.settings),
         "limits": asdict(request.limits),
         "worker": asdict(request.worker),

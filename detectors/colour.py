@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from auditor import Curve, Exhibit, Setting, Statistic
+from auditor import Curve, Effort, Exhibit, Setting, Statistic
 
 from .whole_image import Mode, Transform, WholeImage
 
@@ -71,6 +71,7 @@ class Colour(WholeImage):
     Paper: none searches this family; the search is ours, the triggers are those cited. Cost: as of `blend`.
     """
 
+    effort: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic("commanding predictive power of a tone curve", "share of images")
 
     amplitude: Annotated[float, Setting("largest change of a tone, of 1", low=0.001, high=1)] = 0.3

@@ -55,7 +55,7 @@ def test_links_lead_to_files(page: str) -> None:
 
 def test_commands_and_options_that_are_shown_exist() -> None:
     text = README.read_text(encoding="utf-8")
-    known = set(re.findall(r"(?<!\w)--[a-z][a-z-]+", help_text())) | {"--backdoor", "--help", "--load"}
+    known = set(re.findall(r"(?<!\w)--[a-z][a-z-]+", help_text())) | {"--backdoor", "--help", "--load", "--out"}
     assert set(re.findall(r"(?<!\w|-)--[a-z][a-z-]+", text)) <= known
 
 

@@ -1,0 +1,139 @@
+"""``audit calibrate``: what clean models of one's own look like to the detectors, for ``--calibration``.
+
+Each model is scanned in full. A null of the calibration in use is taken for `PRIOR` models like it, and what was
+measured is added: the mean becomes (prior · mean + Σ vᵢ / sᵢ) / (prior + n), sᵢ the factor by which the null's slopes
+scale it for model i. So five models move a null, and a hundred replace it. A statistic that has no null yet
+(somebody's plugin) gets its own. Weights and the alarm of the score stay: clean models say nothing of those.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from auditor import worker
+from auditor.archive import save_text
+from auditor.calibration import VERSION, Calibration, Given, Null, read, shipped
+from auditor.context import Progress
+from auditor.errors import AuditError
+from auditor.findings import Audit, Evidence, Verdict
+from auditor.request import ScanRequest
+from auditor.scoring import kind_of
+from auditor.weighing import weigh
+
+PRIOR = 4
+"""how many models the null of the calibration in use counts for"""
+
+FLOOR = 0.02
+"""least mean of a null: what never moved on a few models is not known that well"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one clean model measured, and what kind of model it is."""
+
+    given: Given
+    evidence: tuple[Evidence, ...]
+
+
+def calibrate(
+    requests: Sequence[ScanRequest], out: Path, *, say: Callable[[str], None], progress: Progress | None = None
+) -> bool:
+    """Scan the models and write ``out``; False when none could be used. What is finished survives an interruption."""
+    if not requests:
+        return False
+    before = read(requests[0].calibration) if requests[0].calibration else shipped()
+    found: list[Sample] = []
+    for request in requests:
+        name = str(request.model)
+        settings = replace(request.settings, early_stop=False)
+        try:
+            audit = worker.scan(replace(request, settings=settings), progress=progress)
+        except AuditError as error:
+            say(f"{name}: left out: {error}")
+            continue
+        except KeyboardInterrupt:
+            break
+        if "interrupted by the user" in audit.warnings:
+            say(f"{name}: left out: interrupted by the user")
+            break
+        sample = sample_of(audit, request)
+        if audit.verdict is Verdict.INCONCLUSIVE or not sample.evidence:
+            say(f"{name}: left out: {audit.reason}")
+            continue
+        if audit.verdict is Verdict.BACKDOORED:
+            say(f"{name}: the calibration in use finds it backdoored; if it is, the new one is blind to its like")
+        say(f"{name}: {len(sample.evidence)} statistics, score {audit.score:.2f}")
+        found.append(sample)
+    if not found:
+        say("audit: expected at least one clean model that can be measured, got none; nothing was written")
+        return False
+    save_text(out, json.dumps(as_json(adapted(before, found), len(found)), indent=2) + "\n")
+    say(f"wrote {out} from {len(found)} of {len(requests)} models")
+    return True
+
+
+def sample_of(audit: Audit, request: ScanRequest) -> Sample:
+    """The judged numbers of one audit."""
+    given = given_of(audit, images=request.images is not None)
+    return Sample(given, tuple(e for o in audit.outcomes for e in weigh(o, given.num_classes, given)))
+
+
+def given_of(audit: Audit, *, images: bool) -> Given:
+    """What the calibration of a finished audit depends on."""
+    return Given(
+        reference=audit.reference is not None,
+        images=images,
+        num_classes=audit.model.num_classes or 10,
+        input_values=math.prod(audit.model.input_shape or (1, 28, 28)),
+        clean_accuracy=audit.images.clean_accuracy,
+    )
+
+
+def adapted(before: Calibration, samples: Sequence[Sample]) -> Calibration:
+    """``before`` with its nulls moved towards what the samples measured."""
+    seen: dict[str, list[tuple[float, Sample]]] = defaultdict(list)
+    stand_ins: dict[str, Null | None] = {}
+    for sample in samples:
+        for item in sample.evidence:
+            keys = sample.given.keys(item.detector, kind_of(item))
+            stand_ins[keys[0]] = next((before.nulls[k] for k in keys if k in before.nulls), None)
+            seen[keys[0]].append((item.value, sample))
+    nulls = {key: _moved(stand_ins[key], pairs) for key, pairs in seen.items()}
+    return replace(before, nulls={**before.nulls, **nulls}, made_by=f"audit calibrate, {len(samples)} models")
+
+
+def _moved(null: Null | None, pairs: Sequence[tuple[float, Sample]]) -> Null:
+    values = [max(0.0, v) for v, _ in pairs]
+    if null is None:
+        return Null(max(FLOOR, sum(values) / len(values)), len(values))
+    scaled = [v * null.mean / null.at(s.given).mean for v, (_, s) in zip(values, pairs, strict=True)]
+    mean = (PRIOR * null.mean + sum(scaled)) / (PRIOR + len(scaled))
+    return Null(max(FLOOR, mean), min(null.count, PRIOR) + len(scaled), null.slopes)
+
+
+def as_json(calibration: Calibration, models: int) -> Mapping[str, Any]:
+    """A calibration as `auditor.calibration.parse` reads it."""
+    weights = calibration.weights
+    return {
+        "version": VERSION,
+        "made_by": calibration.made_by,
+        "models": {"clean audits": models},
+        "statistics": {
+            key: {"mean": round(null.mean, 5), "count": null.count, "slopes": dict(null.slopes)}
+            for key, null in sorted(calibration.nulls.items())
+        },
+        "score": {
+            "intercept": weights.intercept,
+            "weights": dict(weights.of),
+            "cap": weights.cap,
+            "confirmed_cap": weights.confirmed_cap,
+            "alarm": weights.alarm,
+            "prior": weights.prior,
+        },
+    }
