@@ -5,10 +5,11 @@
 
 For each judged statistic, and for each mode (with images or class impressions, with a reference or without), an
 exponential null from the clean models; its scale depends on the number of classes, the input size and the clean
-accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Then the weights of the
+accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Models of one network
+and data set are alike, so a null is as certain as the number of such groups, not of models. Then the weights of the
 score: a logistic model of the statistics' evidence with weights of at least 0 (ridge penalty), clean and backdoored
-models counting alike. Where the score alarms is set so that a clean model of the develop split, left out of the fit in
-turn, alarms in at most ``--false-alarms`` of the cases.
+models counting alike. Where the score alarms is set so that clean models of the develop split, judged by a calibration
+that never saw their architecture, alarm in at most ``--false-alarms`` of the cases.
 """
 
 from __future__ import annotations
@@ -25,55 +26,70 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from auditor.archive import from_dict
-from auditor.calibration import VERSION, Given, Null, Weights
+from auditor.calibrating import given_of
+from auditor.calibration import VERSION, Given, Null, Weights, parse, using
 from auditor.findings import Evidence
 from auditor.scoring import combine, key_of, kind_of, surprise
 from auditor.weighing import weigh
-from benchmarks.evaluate import MODES, cards, given_of
+from benchmarks.judged import MODES, Judged, Kept, judged, read_kept
+from benchmarks.rates import rates
 
 FLOOR = 0.02
 """a mean below it is raised to it: a statistic that never moved on some models is not known that well"""
 
 TRAITS = ("classes", "size", "weakness")
 CAP = 3.0
-FOLDS = 8
 
 
 @dataclass(frozen=True)
 class Sample:
     """One audited model: what was seen, and the truth."""
 
-    card: dict[str, Any]
+    kept: Kept
     given: Given
     evidence: tuple[Evidence, ...]
     """p-values not yet formed"""
+
+    @property
+    def backdoored(self) -> bool:
+        """The truth."""
+        return bool(self.kept.card["backdoored"])
+
+    @property
+    def architecture(self) -> str:
+        """Grey and colour variants of a network are one."""
+        return str(self.kept.card["architecture"]).partition("_")[2]
+
+    @property
+    def group(self) -> str:
+        """Models of one group are alike: network and data set."""
+        return f"{self.kept.card['architecture']} {self.kept.card['dataset']}"
 
 
 def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) -> list[Sample]:
     """All audits of a split that exist."""
     found = []
     for mode in modes:
-        for _, card in cards(zoo, split):
-            path = results / mode / f"{card['name']}.json"
-            if path.exists():
-                audit = from_dict(json.loads(path.read_text(encoding="utf-8")))
-                given = given_of(audit, mode)
-                evidence = tuple(e for o in audit.outcomes for e in weigh(o, given.num_classes, given))
-                found.append(Sample(card, given, evidence))
+        for kept in read_kept(zoo, results, split, mode):
+            given = given_of(kept.audit, images=kept.images)
+            evidence = tuple(e for o in kept.audit.outcomes for e in weigh(o, given.num_classes, given))
+            found.append(Sample(kept, given, evidence))
     return found
 
 
 def fit_nulls(clean: Sequence[Sample]) -> dict[str, Null]:
     """Key → null, from clean models."""
-    seen: dict[str, list[tuple[float, Given]]] = defaultdict(list)
+    seen: dict[str, list[tuple[float, Sample]]] = defaultdict(list)
     for sample in clean:
         for item in sample.evidence:
-            seen[sample.given.keys(item.detector, kind_of(item))[0]].append((item.value, sample.given))
-    return {key: fit_null([v for v, _ in pairs], [g for _, g in pairs]) for key, pairs in sorted(seen.items())}
+            seen[sample.given.keys(item.detector, kind_of(item))[0]].append((item.value, sample))
+    return {
+        key: fit_null([v for v, _ in pairs], [s.given for _, s in pairs], len({s.group for _, s in pairs}))
+        for key, pairs in sorted(seen.items())
+    }
 
 
-def fit_null(values: Sequence[float], given: Sequence[Given], ridge: float = 0.5) -> Null:
+def fit_null(values: Sequence[float], given: Sequence[Given], groups: int, ridge: float = 0.5) -> Null:
     """Exponential with a log-linear scale: minimises Σ log m + v / m + ridge · |slopes|²; means are at least FLOOR."""
     v = np.maximum(np.asarray(values, dtype=np.float64), FLOOR)
     x = np.array([[g.traits[name] for name in TRAITS] for g in given])
@@ -85,7 +101,7 @@ def fit_null(values: Sequence[float], given: Sequence[Given], ridge: float = 0.5
     start = np.array([math.log(v.mean()), *np.zeros(len(TRAITS))])
     theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(-4, 4)] * len(TRAITS)]).x
     slopes = {name: round(float(b), 3) for name, b in zip(TRAITS, theta[1:], strict=True)}
-    return Null(round(max(FLOOR, math.exp(theta[0])), 4), len(v), slopes)
+    return Null(round(max(FLOOR, math.exp(theta[0])), 4), groups, slopes)
 
 
 def with_p_values(sample: Sample, nulls: dict[str, Null]) -> list[Evidence]:
@@ -101,7 +117,7 @@ def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 
     """Logistic regression with non-negative weights on the evidence that names the leading class."""
     judged = [with_p_values(s, nulls) for s in train]
     names = sorted({key_of(item) for items in judged for item in items})
-    truth = np.array([1.0 if s.card["backdoored"] else -1.0 for s in train])
+    truth = np.array([1.0 if s.backdoored else -1.0 for s in train])
     balance = np.where(truth > 0, 0.5 / (truth > 0).sum(), 0.5 / (truth < 0).sum())
     model = Weights(of=dict.fromkeys(names, 1.0), cap=CAP)
     for _ in range(4):  # which class leads depends on the weights, and they on it
@@ -125,33 +141,17 @@ def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 
     return model
 
 
-def out_of_fold(every: Sequence[Sample]) -> list[float]:
-    """The score each sample gets from a calibration that its model had no part in."""
-    scores = [0.0] * len(every)
-    names = sorted({s.card["name"] for s in every})
-    fold = {name: number % FOLDS for number, name in enumerate(names)}
-    for left_out in range(FOLDS):
-        train = [s for s in every if fold[s.card["name"]] != left_out]
-        nulls = fit_nulls([s for s in train if not s.card["backdoored"]])
-        model = fit_weights(train, nulls)
-        for number, sample in enumerate(every):
-            if fold[sample.card["name"]] == left_out:
-                scores[number] = combine(with_p_values(sample, nulls), model).score
-    return scores
-
-
-def calibrate(every: Sequence[Sample], false_alarms: float) -> dict[str, Any]:
-    """The content of calibration.json."""
-    nulls = fit_nulls([s for s in every if not s.card["backdoored"]])
+def fit(every: Sequence[Sample], alarm: float = 0.5) -> dict[str, Any]:
+    """Nulls and weights from these audits, as calibration.json has them."""
+    nulls = fit_nulls([s for s in every if not s.backdoored])
     model = fit_weights(every, nulls)
-    scores = out_of_fold(every)
-    clean = [score for score, s in zip(scores, every, strict=True) if not s.card["backdoored"]]
-    bad = [score for score, s in zip(scores, every, strict=True) if s.card["backdoored"]]
-    alarm = max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3)
     return {
         "version": VERSION,
         "made_by": "python -m benchmarks.calibrate, models of the develop split",
-        "models": {"clean audits": len(clean), "backdoored audits": len(bad)},
+        "models": {
+            "clean audits": sum(not s.backdoored for s in every),
+            "backdoored audits": sum(s.backdoored for s in every),
+        },
         "statistics": {k: {"mean": n.mean, "count": n.count, "slopes": dict(n.slopes)} for k, n in nulls.items()},
         "score": {
             "intercept": round(model.intercept, 4),
@@ -160,12 +160,25 @@ def calibrate(every: Sequence[Sample], false_alarms: float) -> dict[str, Any]:
             "confirmed_cap": model.confirmed_cap,
             "alarm": round(min(alarm, 0.999), 4),
             "prior": 0.5,
-            "out of fold": {
-                "detected": round(float(np.mean([s >= alarm for s in bad])), 3),
-                "false alarms": round(float(np.mean([s >= alarm for s in clean])), 3),
-            },
         },
     }
+
+
+def out_of_fold(every: Sequence[Sample], alarm: float = 0.5) -> list[Judged]:
+    """The verdict on each sample by a calibration that saw no model of its architecture."""
+    found: dict[int, Judged] = {}
+    for left_out in sorted({s.architecture for s in every}):
+        made = fit([s for s in every if s.architecture != left_out], alarm)
+        with using(parse(made, "fold")):
+            found |= {i: judged(s.kept) for i, s in enumerate(every) if s.architecture == left_out}
+    return [found[i] for i in range(len(every))]
+
+
+def calibrate(every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
+    """The content of calibration.json, and the verdicts on these models out of fold."""
+    clean = [r.score for r in out_of_fold(every) if not r.backdoored]
+    alarm = max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3)
+    return fit(every, alarm), out_of_fold(every, alarm)
 
 
 def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
@@ -190,11 +203,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
     parser.add_argument("--false-alarms", type=float, default=0.01)
     options = parser.parse_args()
-    found = calibrate(samples(options.zoo, options.results, "develop"), options.false_alarms)
+    every = samples(options.zoo, options.results, "develop")
+    found, verdicts = calibrate(every, options.false_alarms)
     if options.out.exists():
         found = keeping(found, json.loads(options.out.read_text(encoding="utf-8")))
     options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found["score"], indent=2))
+    for mode in MODES:
+        if rows := [v for v, s in zip(verdicts, every, strict=True) if s.kept.mode == mode]:
+            r = rates(rows)
+            print(f"{mode}, architecture unseen: detected {r.detected}, false alarms {r.false_alarms}, "
+                  f"false confirmations {r.false_confirmations}, AUROC {r.auroc:.3f}")  # fmt: skip
 
 
 if __name__ == "__main__":
