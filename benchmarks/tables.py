@@ -2,6 +2,8 @@
 
     python -m benchmarks.tables --zoo zoo --results results --split heldout
 
+For the held-out split it also writes what README and reports say of it (`benchmarks.statements`).
+
 ``SPLIT.md`` holds the rates: over all, by attack, label map, architecture, kind of clean model, effort, without each
 detector, and of the peers on the same models. ``SPLIT_models.md`` holds every verdict; ``SPLIT_*.svg`` the figures.
 """
@@ -15,6 +17,7 @@ from pathlib import Path
 from auditor import registry
 from auditor.detector import Effort, effort_of
 from auditor.findings import Outcome
+from benchmarks import statements
 from benchmarks.judged import MODES, Judged, Kept, all_judged, cards, read_kept
 from benchmarks.peers.result import PeerResult
 from benchmarks.plots import draw
@@ -212,6 +215,14 @@ def main() -> None:
     (options.out / f"{options.split}.md").write_text(text, encoding="utf-8")
     (options.out / f"{options.split}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
     draw(options.split, rows, options.out)
+    if options.split == "heldout":
+        statements.write(
+            [
+                statements.entry(mode, effort, all_judged(kept[mode], is_quick) if effort == "quick" else rows[mode])
+                for mode in kept
+                for effort in ("quick", "standard")
+            ]
+        )
     print(text.partition("## Detected")[0])
 
 

@@ -23,6 +23,9 @@ from .pattern_search import (
     usual_margin,
 )
 
+MOST_TESTED = 2000
+"""images that all classes that were screened out are tested on together"""
+
 Canvas = Literal["positive", "negative", "random", "white", "black", "learned"]
 
 
@@ -62,7 +65,8 @@ class Iscp:
 
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
-    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, and about as much to test.
+    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes up to some 20 classes, less than in
+    proportion beyond (`pattern_search.rungs`), and about as much to test.
 
     Deviations, each a setting: a learned canvas is the default; steps of 0.04, but fewer of them;
     minibatches are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are
@@ -194,7 +198,7 @@ class Iscp:
         number, form = self._choose(ctx, model, searches, target, usual) if thorough else (0, len(self.sizes) - 1)
         soft, canvas = searches[number]
         images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)]
-        images = images if thorough else images[: self.test_images // 3]
+        images = images if thorough else images[: max(8, min(self.test_images // 3, MOST_TESTED // ctx.num_classes))]
         few = images[: self.test_images]
         tried = forms(soft, self.sizes, self.windows)
         with model.fast():

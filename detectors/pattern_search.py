@@ -7,6 +7,7 @@ backward pass, and the gradients of mask and canvas are formed by hand from the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -56,9 +57,9 @@ class SearchPlan:
     mask_start: float = 0.5
     """mask before the first step; less than 0.5 leaves more of the image to see"""
     screen_after: int = 0
-    """steps after which only the classes with the lowest loss are searched on; 0 = never"""
+    """steps by which only the classes with the lowest loss are searched on; 0 = never"""
     screen_keep: int = 0
-    """how many classes are kept then"""
+    """how many classes are kept then, see `rungs`"""
 
 
 def eligible(classes: Tensor, target: int, source: int | None = None) -> Tensor:
@@ -93,9 +94,10 @@ def search(
     pools = _pools(classes, jobs)
     active = torch.arange(len(targets))
     losses = torch.zeros(len(targets), device=device)
+    screens = rungs(len(jobs.targets.unique()), plan.screen_keep, plan.screen_after)
     for step in steps:
-        if plan.screen_after and step == plan.screen_after:
-            active = leading_jobs(losses.cpu(), jobs.targets, plan.screen_keep)
+        if step in screens:
+            active = active[leading_jobs(losses[active].cpu(), jobs.targets[active], screens[step])]
         draws = torch.rand(len(targets), plan.batch, generator=rng)
         for part in active.split(max(1, model.batch_images // plan.batch)):
             sources = images[pools.pick(part, draws[part]).to(device)]
@@ -116,6 +118,20 @@ def search(
                 canvases[part] = (canvas - plan.canvas_step * canvas_gradient.sign()).clamp_(0, 1)
             masks[part] = (mask - plan.mask_step * mask_gradient.sign()).clamp_(0, 1)  # lines 7-8
     return Jobs(jobs.targets, canvases, jobs.learned, jobs.sources, masks, kept=set(jobs.targets[active].tolist()))
+
+
+def rungs(classes: int, keep: int, last: int) -> dict[int, int]:
+    """Step → how many of the ``classes`` are searched on from it; ``keep`` from step ``last`` on. Empty for 0.
+
+    With many classes most are dropped earlier: successive halving (Jamieson and Talwalkar, AISTATS 2016), as the
+    bandit of K-Arm (Shen et al., ICML 2021) spends its rounds on what looks promising. The cost of the first steps
+    then is that of about 2 · last / log₂(classes / keep) steps of all classes.
+    """
+    if not last or classes <= keep:
+        return {}
+    halvings = max(1, int(math.log2(classes / keep)))
+    found = {max(1, round(last * i / halvings)): classes >> i for i in range(1, halvings)}
+    return found | {last: keep}
 
 
 def leading_jobs(losses: Tensor, targets: Tensor, keep: int) -> Tensor:

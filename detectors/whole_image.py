@@ -2,7 +2,7 @@
 `colour` and `warp`.
 
 A `Transform` is a family of changes with a few parameters θ. For each class y, θ minimises −log f_y(T_θ(x_n)) over
-images of other classes by steps of the gradient's sign, all classes in one batch; the classes that lag behind after a
+images of other classes by steps of the gradient's sign, all classes in one batch; the classes that lag behind by a
 third of the steps are dropped. What the best of some random members of the family does without any search is taken
 off: some class is often a model's answer to any texture or tint, on clean models too.
 """
@@ -19,7 +19,10 @@ from torch.nn import functional as F
 
 from auditor import Classifier, Context, Exhibit, Measurement, Need, Picture, Setting, Trigger
 
-from .pattern_search import eligible, target_margin, usual_margin
+from .pattern_search import eligible, rungs, target_margin, usual_margin
+
+MOST_TESTED = 3000
+"""images that all dropped classes are tested on together"""
 
 Mode = Literal["replace", "add", "tone", "warp"]
 
@@ -119,9 +122,10 @@ class WholeImage:
         pools = [eligible(classes, int(t)) for t in targets]
         losses = torch.zeros(len(targets))
         active = torch.arange(len(targets))
+        screens = rungs(len(targets), self.screen, max(1, self.steps // 3))
         for step in ctx.track(range(self.steps), f"{who}, searching"):
-            if step == max(1, self.steps // 3):
-                active = losses.argsort()[: self.screen].sort().values
+            if step in screens:
+                active = active[losses[active].argsort()[: screens[step]]].sort().values
             size = family.step * (1.0 if step < 0.6 * self.steps else 0.4)
             for part in active.split(max(1, model.batch_images // self.batch)):
                 drawn = [
@@ -141,11 +145,12 @@ class WholeImage:
     def _test(
         self, ctx: Context, model: Classifier, family: Transform, theta: Tensor, targets: list[int], kept: set[int]
     ) -> Answered:
-        """Shares on held-out images; classes that were dropped get a quarter of them."""
+        """Shares on held-out images; classes that were dropped get a quarter of them, or less where they are many."""
         usual = max(0.0, usual_margin(model, ctx.images.held_out))
+        few = max(8, min(self.test_images // 4, MOST_TESTED // len(targets)))
         rows = []
         for row, target in enumerate(targets):
-            count = self.test_images if target in kept else self.test_images // 4
+            count = self.test_images if target in kept else few
             images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][:count]
             with model.fast():
                 margin = target_margin(changed_logits(model, family, images, theta[row]), target)

@@ -20,6 +20,7 @@ from auditor.detectors.pattern_search import (
     eligible,
     leading_jobs,
     margins,
+    rungs,
     search,
     target_margin,
     usual_margin,
@@ -299,3 +300,24 @@ def test_the_search_lowers_the_papers_loss() -> None:
     after = paper_loss(model, others, done.masks[0], done.canvases[0], 3, 0.2)
     assert after < 0.5 * before
     assert F.cross_entropy(model.logits(others), torch.full((len(others),), 3)) > 10 * after
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [(5, {}), (10, {20: 6}), (43, {10: 21, 20: 6}), (100, {5: 50, 10: 25, 15: 12, 20: 6})],
+)
+def test_many_classes_are_halved_on_the_way(classes: int, expected: dict[int, int]) -> None:
+    assert rungs(classes, 6, 20) == expected
+
+
+def test_the_cost_of_screening_grows_slower_than_the_classes() -> None:
+    def spent(classes: int) -> int:
+        left, total, screens = classes, 0, rungs(classes, 6, 20)
+        for step in range(60):
+            left = screens.get(step, left)
+            total += left
+        return total
+
+    costs = [spent(k) for k in (10, 43, 200, 1000)]
+    assert all(b / a < r for a, b, r in zip(costs, costs[1:], (4.3 / 2, 200 / 43 / 1.5, 5 / 1.2), strict=False))
+    assert costs[-1] < 15 * costs[0]

@@ -1,0 +1,69 @@
+"""What README and reports say about detection rates, written from the table of held-out models.
+
+``auditor/detection_rates.json`` is what an audit's blind spots are told from; the README's table is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auditor.blind_spots import told_of
+from auditor.detection_rates import Measured
+from benchmarks.judged import Judged
+from benchmarks.rates import Share, by, rates
+
+ROOT = Path(__file__).parents[1]
+RATES = ROOT / "auditor" / "detection_rates.json"
+BLOCK = re.compile(r"(<!-- detection rates -->\n)(.*?)(<!-- end of detection rates -->)", re.DOTALL)
+
+
+def entry(mode: str, effort: str, rows: Sequence[Judged]) -> dict[str, Any]:
+    """The rates of one mode and effort as JSON values."""
+    found = rates(rows)
+    attacks = by([r for r in rows if r.backdoored], lambda r: r.card["attack"])
+    return {
+        "mode": mode,
+        "effort": effort,
+        **{
+            name: [share.hits, share.count]
+            for name, share in (
+                ("detected", found.detected),
+                ("right_target", found.right_target),
+                ("false_alarms", found.false_alarms),
+                ("false_confirmations", found.false_confirmations),
+            )
+        },
+        "by_attack": {name: [sum(r.flagged for r in group), len(group)] for name, group in attacks.items()},
+        "passes": round(found.passes),
+    }
+
+
+def write(entries: Sequence[Mapping[str, Any]]) -> None:
+    """The file of rates, and the README's table."""
+    made = {"made_by": "python -m benchmarks.tables --split heldout", "rates": list(entries)}
+    RATES.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    from auditor.detection_rates import parse
+
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    known = {(str(e["mode"]), str(e["effort"])): parse(e) for e in entries}
+    readme.write_text(BLOCK.sub(lambda found: found[1] + block(known) + found[3], text), encoding="utf-8")
+
+
+def block(known: Mapping[tuple[str, str], Measured]) -> str:
+    """The README's table of rates, in Markdown."""
+    lines = [
+        "| audits | effort | detected | right target | false alarms | clean called `backdoored` | median passes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (mode, effort), found in known.items():
+        shares = [Share(*found.detected), Share(*found.right_target), Share(*found.false_alarms)]
+        wrong = found.false_confirmations
+        lines.append(
+            f"| {told_of(mode)} | {effort} | {' | '.join(map(str, shares))} | {wrong[0]} of {wrong[1]} | {found.passes:,} |"
+        )
+    return "\n".join(lines) + "\n"
