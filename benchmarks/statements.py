@@ -62,8 +62,8 @@ def block(known: Mapping[tuple[str, str], Measured]) -> str:
     ]
     for (mode, effort), found in known.items():
         shares = [Share(*found.detected), Share(*found.right_target), Share(*found.false_alarms)]
-        wrong = found.false_confirmations
+        wrong = "{} of {}".format(*found.false_confirmations)
         lines.append(
-            f"| {told_of(mode)} | {effort} | {' | '.join(map(str, shares))} | {wrong[0]} of {wrong[1]} | {found.passes:,} |"
+            f"| {told_of(mode)} | {effort} | {' | '.join(map(str, shares))} | {wrong} | {found.passes:,} |"
         )
     return "\n".join(lines) + "\n"

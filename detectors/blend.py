@@ -34,8 +34,8 @@ class Blending:
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(0, 1)
 
-    def apply(self, images: Tensor, theta: Tensor) -> Tensor:
-        return torch.lerp(images, theta.unsqueeze(1).expand_as(images), self.opacity)
+    def apply(self, images: Tensor, theta: Tensor, strength: float = 1.0) -> Tensor:
+        return torch.lerp(images, theta.unsqueeze(1).expand_as(images), self.opacity * strength)
 
     def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.full(shape[1:], self.opacity), theta, "replace"
@@ -51,8 +51,8 @@ class Blend(WholeImage):
     For each class y a canvas x_c minimises −log f_y((1 − a)·x_n + a·x_c) at a fixed opacity a: the learned-canvas
     search of ISCP (Appendix H, Eq. 4) with the mask held at a. It finds what blended-injection attacks plant (Chen
     et al., 2017, opacities 0.1 to 0.2), sinusoids and watermarks, which no small pattern shows. The statistic is the
-    commanding predictive power (see `iscp`) beyond that of random textures and, for the leading classes, beyond what
-    the reference yields to the same search.
+    commanding predictive power (see `iscp`), averaged over ``strengths``, shares of the opacity, beyond that of random
+    textures and, for the leading classes, beyond what the reference yields to the same search.
 
     Paper: the search is "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space", Appendix H;
     holding the mask constant, the textures and the screening are ours.

@@ -33,12 +33,12 @@ class Toning:
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(-self.amplitude, self.amplitude)
 
-    def apply(self, images: Tensor, theta: Tensor) -> Tensor:
+    def apply(self, images: Tensor, theta: Tensor, strength: float = 1.0) -> Tensor:
         place = images * (self.knots - 1)
         moved = images
         for knot in range(self.knots):
             near = (1 - (place - knot).abs()).clamp_min(0)
-            moved = moved + near * theta[:, None, :, knot, None, None]
+            moved = moved + strength * near * theta[:, None, :, knot, None, None]
         return moved.clamp(0, 1)
 
     def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:

@@ -65,8 +65,8 @@ class Iscp:
 
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
-    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes up to some 20 classes, less than in
-    proportion beyond (`pattern_search.rungs`), and about as much to test.
+    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, fewer beyond some 20 classes
+    (`pattern_search.rungs`), and about as much to test.
 
     Deviations, each a setting: a learned canvas is the default; steps of 0.04, but fewer of them;
     minibatches are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are

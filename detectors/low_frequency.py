@@ -34,8 +34,8 @@ class Smooth:
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(-self.amplitude, self.amplitude)
 
-    def apply(self, images: Tensor, theta: Tensor) -> Tensor:
-        return (images + self._enlarged(theta, images.shape[-2:]).unsqueeze(1)).clamp(0, 1)
+    def apply(self, images: Tensor, theta: Tensor, strength: float = 1.0) -> Tensor:
+        return (images + strength * self._enlarged(theta, images.shape[-2:]).unsqueeze(1)).clamp(0, 1)
 
     def _enlarged(self, theta: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
         return F.interpolate(theta, tuple(size), mode="bicubic", align_corners=True)

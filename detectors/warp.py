@@ -34,9 +34,9 @@ class Warping:
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(-self.pixels, self.pixels)
 
-    def apply(self, images: Tensor, theta: Tensor) -> Tensor:
+    def apply(self, images: Tensor, theta: Tensor, strength: float = 1.0) -> Tensor:
         jobs, batch, channels, height, width = images.shape
-        flow = self.flow(theta, height, width)
+        flow = strength * self.flow(theta, height, width)
         y = torch.linspace(-1, 1, height, device=images.device).view(1, height, 1)
         x = torch.linspace(-1, 1, width, device=images.device).view(1, 1, width)
         grid = torch.stack([x + flow[:, 0] * 2 / (width - 1), y + flow[:, 1] * 2 / (height - 1)], dim=-1)

@@ -3,8 +3,10 @@
 
 A `Transform` is a family of changes with a few parameters θ. For each class y, θ minimises −log f_y(T_θ(x_n)) over
 images of other classes by steps of the gradient's sign, all classes in one batch; the classes that lag behind by a
-third of the steps are dropped. What the best of some random members of the family does without any search is taken
-off: some class is often a model's answer to any texture or tint, on clean models too.
+third of the steps are dropped. What is found is then tried at lower strengths too: a clean model answers to a faint
+pattern that was searched for at just that strength, a trained-in trigger works when it is fainter than that. What the
+best of some random members of the family does without any search is taken off: some class is often a model's answer to
+any texture or tint, on clean models too.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor import Classifier, Context, Exhibit, Measurement, Need, Picture, Setting, Trigger
+from auditor import Classifier, Context, Curve, Exhibit, Measurement, Need, Picture, Setting, Trigger
 
 from .pattern_search import eligible, rungs, target_margin, usual_margin
 
@@ -47,8 +49,8 @@ class Transform(Protocol):
         """θ inside its bounds."""
         ...
 
-    def apply(self, images: Tensor, theta: Tensor) -> Tensor:
-        """(J, B, C, H, W) in [0, 1] with each job's change, differentiable in θ."""
+    def apply(self, images: Tensor, theta: Tensor, strength: float = 1.0) -> Tensor:
+        """(J, B, C, H, W) in [0, 1] with each job's change at a share of its strength, differentiable in θ."""
         ...
 
     def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode] | None:
@@ -65,11 +67,13 @@ class Answered:
     """What the changes of one model's search do to held-out images."""
 
     commanding: Tensor
-    """(K,) share of images of other classes turned with more than the usual margin"""
+    """(K,) share of images of other classes turned with more than the usual margin, mean over the strengths"""
     success: Tensor
-    """(K,) share turned at all"""
+    """(K,) share turned at all, at full strength"""
     images: Tensor
     """(K,) how many images that rests on"""
+    dose: Tensor
+    """(K, strengths) share turned at each strength"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,10 @@ class WholeImage:
         int,
         Setting("classes searched to the end, those of lowest loss after a third of the steps", low=2, high=100_000),
     ] = 4
+    strengths: Annotated[
+        tuple[float, ...],
+        Setting("shares of the searched strength at which a change is tested", low=0.01, high=1),
+    ] = (1.0, 0.7, 0.5, 0.35)
     members: Annotated[
         int, Setting("random members of the family whose effect is subtracted; 0 = off", low=0, high=1000)
     ] = 6
@@ -152,11 +160,19 @@ class WholeImage:
         for row, target in enumerate(targets):
             count = self.test_images if target in kept else few
             images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][:count]
-            with model.fast():
-                margin = target_margin(changed_logits(model, family, images, theta[row]), target)
-            rows.append((float((margin > usual).float().mean()), float((margin > 0).float().mean()), len(images)))
-        table = torch.tensor(rows)
-        return Answered(table[:, 0], table[:, 1], table[:, 2])
+            commanding, success = torch.zeros(len(self.strengths)), torch.zeros(len(self.strengths))
+            for column, strength in enumerate(self.strengths):
+                with model.fast():
+                    margin = target_margin(changed_logits(model, family, images, theta[row], strength), target)
+                commanding[column] = (margin > usual).float().mean()
+                success[column] = (margin > 0).float().mean()
+                if not commanding[column] and target not in kept:  # nor will it at less
+                    break
+            rows.append((commanding.mean(), success, len(images)))
+        dose = torch.stack([success for _, success, _ in rows])
+        return Answered(
+            torch.stack([mean for mean, *_ in rows]), dose[:, 0], torch.tensor([n for *_, n in rows]), dose
+        )
 
     def _natural(self, ctx: Context, family: Transform) -> Tensor:
         """(K,) commanding share that the most commanding random member has for each class."""
@@ -166,14 +182,16 @@ class WholeImage:
         images, classes = ctx.images.held_out[: self.test_images], ctx.images.held_out_classes[: self.test_images]
         usual = max(0.0, usual_margin(ctx.model, ctx.images.held_out))
         for theta in family.random(self.members, ctx.model.input_shape, ctx.rng):
-            with ctx.model.fast():
-                top = changed_logits(ctx.model, family, images, theta).topk(2, dim=1)
-            sure = top.values[:, 0] - top.values[:, 1] > usual
-            for target in top.indices[sure, 0].unique().tolist():
-                others = classes != target
-                if others.any():
-                    share = float((sure & (top.indices[:, 0] == target))[others].float().mean())
-                    most[target] = max(float(most[target]), share)
+            shares = torch.zeros(ctx.num_classes)
+            for strength in self.strengths:
+                with ctx.model.fast():
+                    top = changed_logits(ctx.model, family, images, theta, strength).topk(2, dim=1)
+                sure = top.values[:, 0] - top.values[:, 1] > usual
+                for target in top.indices[sure, 0].unique().tolist():
+                    others = classes != target
+                    if others.any():
+                        shares[target] += (sure & (top.indices[:, 0] == target))[others].float().mean()
+            most = torch.maximum(most, shares / len(self.strengths))
         return most
 
     def _measurement(
@@ -218,16 +236,25 @@ class WholeImage:
                 reference_success_rate=transferred,
                 images=int(ours.images[target]),
             )
-        shown = family.pictures(theta[target], shape) if commanding > 0 else ()
+        shown: tuple[Exhibit, ...] = ()
+        if commanding > 0:
+            power = tuple(ours.dose[target].tolist())
+            dose = Curve("predictive power", self.strengths, power, "share of the full strength", "share of images")
+            shown = (*family.pictures(theta[target], shape), dose)
         return Measurement(value=value, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
 
 
 @torch.no_grad()
-def changed_logits(model: Classifier, family: Transform, images: Tensor, theta: Tensor) -> Tensor:
+def changed_logits(
+    model: Classifier, family: Transform, images: Tensor, theta: Tensor, strength: float = 1.0
+) -> Tensor:
     """(N, K) logits of images (N, C, H, W) with one θ's change, on the CPU."""
     theta = theta.to(model.device).unsqueeze(0)
     return torch.cat(
-        [model.logits(family.apply(b.to(model.device).unsqueeze(0), theta)[0]).cpu() for b in model.batches(images)]
+        [
+            model.logits(family.apply(b.to(model.device).unsqueeze(0), theta, strength)[0]).cpu()
+            for b in model.batches(images)
+        ]
     )
 
 

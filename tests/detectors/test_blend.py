@@ -7,12 +7,26 @@ import pytest
 import torch
 from tiny_models import CLASSES, TARGET, Blended, Templates, make_context
 
+from auditor import Curve
 from auditor.detectors.blend import Blend
+
+FULL = (1.0,)
+"""only the strength that was searched for"""
+
+
+def test_the_statistic_is_the_mean_over_the_strengths() -> None:
+    """What works at full strength only counts for less, and the curve of strengths is shown."""
+    found = list(Blend(opacity=0.2, members=0, strengths=(1.0, 0.5, 0.05)).detect(make_context(Blended())))[TARGET]
+    curve = next(e for e in found.exhibits if isinstance(e, Curve))
+    assert curve.x == (1.0, 0.5, 0.05)
+    assert curve.y[0] >= 0.9 >= curve.y[1] >= curve.y[2]
+    assert curve.y[2] <= 0.1
+    assert 0.3 <= found.value <= sum(curve.y) / 3 + 1e-6
 
 
 def test_the_planted_blend_is_found() -> None:
     ctx = make_context(Blended())
-    found = list(Blend(opacity=0.2).detect(ctx))
+    found = list(Blend(opacity=0.2, strengths=FULL).detect(ctx))
     values = [m.value for m in found]
     assert int(np.argmax(values)) == TARGET
     assert values[TARGET] >= 0.9
@@ -47,9 +61,9 @@ def test_shown_success_is_that_of_the_shown_blend() -> None:
 
 
 def test_the_same_backdoor_in_the_reference_is_subtracted() -> None:
-    both = list(Blend(opacity=0.2).detect(make_context(Blended(), Blended())))
+    both = list(Blend(opacity=0.2, strengths=FULL).detect(make_context(Blended(), Blended())))
     assert max(m.value for m in both) <= 0.2
-    alone = list(Blend(opacity=0.2).detect(make_context(Blended(), Templates())))
+    alone = list(Blend(opacity=0.2, strengths=FULL).detect(make_context(Blended(), Templates())))
     assert alone[TARGET].value >= 0.9
 
 
@@ -70,7 +84,7 @@ class AnswersTexture(Templates):
 
 
 def test_what_any_texture_does_is_subtracted(monkeypatch: pytest.MonkeyPatch) -> None:
-    blend = Blend(opacity=0.3, steps=15)
+    blend = Blend(opacity=0.3, steps=15, strengths=FULL)
     effect = blend._natural(make_context(AnswersTexture()), blend.transform())
     assert effect.shape == (CLASSES,)
     assert effect[1] >= 0.8
