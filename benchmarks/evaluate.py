@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from auditor.request import ModelOptions, ScanRequest, ScanSettings
 from benchmarks.judged import MODES, cards
 
 
@@ -23,26 +24,31 @@ def scale(preprocess: dict[str, Any] | None) -> dict[str, tuple[float, ...]]:
     return {key: tuple(values) for key, values in (preprocess or {}).items()}
 
 
-def scan_one(folder: Path, card: dict[str, Any], mode: str, out: Path, threads: int, effort: str) -> None:
-    """Scan one model through the public API and keep the audit."""
-    import torch
-
-    from auditor.archive import save_text, to_dict
-    from auditor.request import ModelOptions, ScanRequest, ScanSettings
-    from auditor.scan import run
-
-    torch.set_num_threads(threads)
+def request_of(
+    folder: Path, card: dict[str, Any], mode: str, *, effort: str = "standard", seed: int = 0, early_stop: bool = False
+) -> ScanRequest:
+    """The scan of one model in one mode."""
     shared, theirs = scale(card["preprocess"]), scale(card["reference_preprocess"])
-    with_reference = mode.startswith("reference") and card["reference"]
-    request = ScanRequest(
+    with_reference = mode.startswith("reference")
+    return ScanRequest(
         model=folder / "model.onnx",
         reference=folder / card["reference"] if with_reference else None,
         images=folder / card["images"] if mode.endswith("images") else None,
         model_options=ModelOptions(**shared),
         reference_options=ModelOptions(arch=card["reference_architecture"], **theirs) if with_reference else None,
-        settings=ScanSettings(effort=effort, early_stop=False),  # type: ignore[arg-type]
+        settings=ScanSettings(effort=effort, early_stop=early_stop, seed=seed),  # type: ignore[arg-type]
     )
-    audit = run(request)
+
+
+def scan_one(folder: Path, card: dict[str, Any], mode: str, out: Path, threads: int, effort: str) -> None:
+    """Scan one model through the public API and keep the audit."""
+    import torch
+
+    from auditor.archive import save_text, to_dict
+    from auditor.scan import run
+
+    torch.set_num_threads(threads)
+    audit = run(request_of(folder, card, mode, effort=effort))
     out.mkdir(parents=True, exist_ok=True)
     save_text(out / f"{card['name']}.json", json.dumps(to_dict(audit), allow_nan=False))
 

@@ -1,0 +1,115 @@
+"""What a verdict costs as the number of classes grows.
+
+    python -m benchmarks.scaling --zoo zoo --model gtsrb_resnet_clean1
+
+The trunk of a trained network gets heads of 10, 43, 200 and 1000 random classes (directions in feature space, scaled to
+the trained head's usual margin): nothing is planted, and the audit runs to its end. Neural Cleanse's passes are its
+published steps and batch times the classes; its seconds those passes at the speed of its own first steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from auditor import worker
+from auditor.request import ModelOptions, ScanRequest, ScanSettings
+from benchmarks.networks import build
+from benchmarks.peers.neural_cleanse import neural_cleanse
+from benchmarks.peers.schedule import Settings
+from benchmarks.tables import table
+from benchmarks.zoo import export
+
+CLASSES = (10, 43, 200, 1000)
+PEER_STEPS = 10
+
+
+def with_head(card: dict[str, object], weights: Path, classes: int) -> nn.Module:
+    """The network of a card with ``classes`` random classes."""
+    network = build(str(card["architecture"]), int(str(card["num_classes"])))
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    old = network.fc
+    assert isinstance(old, nn.Linear)
+    new = nn.Linear(old.in_features, classes)
+    rng = torch.Generator().manual_seed(classes)
+    spread = float(old.weight.detach().norm(dim=1).mean())
+    rows = torch.randn(classes, old.in_features, generator=rng)
+    # random directions are nearer to one another than trained ones: more of them needs more length for a usual margin
+    new.weight.data = rows / rows.norm(dim=1, keepdim=True) * spread * 4
+    new.bias.data.zero_()
+    network.fc = new
+    return network.eval()
+
+
+def measured(model: Path, card: dict[str, object], classes: int, images: Path | None) -> tuple[str, int, float]:
+    """Verdict, image passes and seconds of one standard scan on one thread."""
+    preprocess = card["preprocess"] or {}
+    assert isinstance(preprocess, dict)
+    request = ScanRequest(
+        model=model,
+        images=images,
+        model_options=ModelOptions(**{k: tuple(v) for k, v in preprocess.items()}),
+        settings=ScanSettings(device="cpu"),
+    )
+    audit = worker.scan(request)
+    return audit.verdict.value, audit.image_passes, audit.seconds
+
+
+def peer(network: nn.Module, shape: tuple[int, int, int], classes: int) -> tuple[int, float]:
+    """Image passes of Neural Cleanse's published settings, and its seconds as its first steps foretell."""
+    from auditor import Classifier
+    from auditor.findings import FileFacts
+
+    facts = FileFacts(name="head", sha256="", format="", num_classes=classes, input_shape=shape)
+    classifier = Classifier(network, input_shape=shape, facts=facts)
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(64, *shape, generator=rng)
+    settings, began = Settings(), time.monotonic()
+    done = neural_cleanse(classifier, images, rng, replace(settings, steps=PEER_STEPS))
+    seconds = time.monotonic() - began
+    passes = settings.steps * settings.batch * settings.batches * classes
+    return passes, seconds * passes / done.passes
+
+
+def main() -> None:
+    """Measure, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--model", default="gtsrb_resnet_clean1", help="whose trunk is used")
+    parser.add_argument("--images", type=Path, help="clean images; without it class impressions, as a scan without any")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scaling.md"))
+    options = parser.parse_args()
+    folder = options.zoo / options.model
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    shape = tuple(card["input_shape"])
+    torch.set_num_threads(1)
+    rows: list[tuple[object, ...]] = []
+    for classes in CLASSES:
+        network = with_head(card, folder / "model.pt", classes)
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "model.onnx"
+            export(network, shape, path)
+            verdict, passes, seconds = measured(path, card, classes, options.images)
+        theirs, their_seconds = peer(network, shape, classes)
+        rows.append(
+            (classes, f"{passes:,}", f"{seconds:.0f}", f"{theirs:,}", f"{their_seconds:,.0f}",
+             f"{theirs / passes:.0f}", verdict)
+        )  # fmt: skip
+        print(*rows[-1], flush=True)
+    head = ("classes", "passes", "seconds", "Neural Cleanse, passes", "seconds (extrapolated)", "ratio", "verdict")
+    options.out.write_text(
+        f"Made by `python -m benchmarks.scaling`: {options.model} with heads of random classes, standard effort, "
+        f"one thread.\n\n{table(head, rows)}\n",
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What README and reports say about detection rates is what the table of held-out models says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from auditor import blind_spots, detection_rates
+from auditor.blind_spots import measured_spots, told_of
+from auditor.detection_rates import Measured, measured, mode_of
+from auditor.request import ScanRequest, ScanSettings
+from benchmarks.rates import Share
+from benchmarks.statements import BLOCK
+from benchmarks.statements import block as readme_block
+
+ROOT = Path(__file__).parents[1]
+REQUEST = ScanRequest(model=Path("model.onnx"))
+RATES = Measured(
+    detected=(3, 6), right_target=(3, 3), false_alarms=(0, 5), false_confirmations=(0, 5),
+    by_attack={"BadNets": (2, 2), "WaNet": (0, 2), "SIG": (1, 2)}, passes=10,
+)  # fmt: skip
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    found = BLOCK.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    assert found.group(2) == readme_block(measured())
+
+
+def test_what_was_measured_is_what_the_table_says() -> None:
+    page = (ROOT / "benchmarks" / "results" / "heldout.md").read_text(encoding="utf-8")
+    rows = {line.split(" | ")[0]: line for line in page.partition("## Detected")[0].splitlines() if " | " in line}
+    standard = [rates for (_, effort), rates in measured().items() if effort == "standard"]
+    assert standard
+    for rates in standard:
+        assert f" {Share(*rates.detected)} " in rows["| detected"]
+        assert f" {Share(*rates.right_target)} " in rows["| of these with the right target"]
+        assert f" {Share(*rates.false_alarms)} " in rows["| false alarms"]
+        assert f" {Share(*rates.false_confirmations)} " in rows["| false confirmations"]
+        assert sum(n for _, n in rates.by_attack.values()) == rates.detected[1]
+        for attack, (hits, count) in rates.by_attack.items():
+            line = next(line for line in page.splitlines() if line.startswith(f"| {attack} | "))
+            assert f" {hits} of {count} " in line
+
+
+def test_a_report_names_the_attacks_that_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind_spots, "measured", lambda: {("impressions", "standard"): RATES})
+    (said,) = measured_spots(REQUEST)
+    assert "missed 3, above all WaNet: 2 of 2; SIG: 1 of 2." in said
+    assert told_of("impressions") in said
+
+
+def test_what_was_not_measured_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind_spots, "measured", lambda: {("impressions", "standard"): RATES})
+    thorough = replace(REQUEST, settings=ScanSettings(effort="thorough"))
+    assert any("at thorough effort none were measured" in said for said in measured_spots(thorough))
+    named = replace(REQUEST, detectors=("iscp",))
+    assert any("Only the detectors that were named ran" in said for said in measured_spots(named))
+    (said,) = measured_spots(replace(REQUEST, images=Path("x")))
+    assert "has not been measured" in said
+
+
+@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize("images", [False, True])
+def test_every_mode_has_words(reference: bool, images: bool) -> None:
+    mode = mode_of(reference=reference, images=images)
+    assert told_of(mode)
+    assert detection_rates.measured() is detection_rates.measured()
