@@ -1,0 +1,49 @@
+"""Maps are found in any graph, and watching leaves the network as it was."""
+
+from __future__ import annotations
+
+import torch
+from tiny_models import CLASSES, make_classifier
+from torch import nn
+
+from auditor.explain.feature_maps import as_grid, base_size, feature_maps
+from benchmarks.networks import build
+
+
+def test_a_convolutional_base_is_the_last_map_before_it_is_flattened() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(6 * 14 * 14, CLASSES),
+    )  # fmt: skip
+    model = make_classifier(network, shape=(1, 28, 28))
+    assert base_size(model) == (6, 14, 14)
+    names = [m.function for m in feature_maps(model, torch.rand(2, 1, 28, 28))]
+    assert [n for n in names if n == "conv2d"] == ["conv2d", "conv2d"]
+
+
+def test_a_transformers_tokens_are_a_grid() -> None:
+    model = make_classifier(build("benchmarks.networks:grey_vit", 10), shape=(1, 28, 28))
+    size = base_size(model)
+    assert size is not None
+    assert size[1] == size[2] > 1
+
+
+def test_a_class_token_is_left_out() -> None:
+    grid = as_grid(torch.arange(2 * 10 * 3.0).view(2, 10, 3), 2)
+    assert grid is not None
+    assert grid.shape == (2, 3, 3, 3)
+    assert float(grid[0, 0, 0, 0]) == 3.0
+
+
+def test_fully_connected_networks_have_none() -> None:
+    assert base_size(make_classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), shape=(1, 28, 28))) is None
+
+
+def test_maps_carry_gradients_and_hooks_are_left_alone() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 10))
+    model = make_classifier(network, shape=(1, 28, 28))
+    images = torch.rand(3, 1, 28, 28, requires_grad=True)
+    last = feature_maps(model, images)[-1].values
+    (gradient,) = torch.autograd.grad(last.sum(), images)
+    assert gradient.abs().sum() > 0
+    assert not any(m._forward_hooks for m in model._module.modules())
