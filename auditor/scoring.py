@@ -34,9 +34,13 @@ ALL_TO_ALL = "all-to-all index"
 """of a label map, see `outliers.label_map_index`"""
 
 
+PLAIN = "prominence in success"
+"""of the success of small triggers, see `weighing`"""
+
+
 def kind_of(item: Evidence) -> str:
-    """How the judged number was formed: ``prominence``, ``gap``, ``all-to-all`` or ``value``."""
-    if item.statistic == ALL_TO_ALL:
+    """How the judged number was formed: ``prominence``, ``gap``, ``value``, or a name of its own."""
+    if item.statistic in (ALL_TO_ALL, PLAIN):
         return item.statistic
     first = item.statistic.partition(" of ")[0]
     return first if first in ("prominence", "gap") else "value"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from auditor.calibration import ALONE, Given
+from auditor.calibration import ALONE, Given, weights
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
 from auditor.scoring import Combined, combine, is_weighed
@@ -70,7 +70,8 @@ def judge(
         weighed = [e for e in weighed if not any(_covers_image(m) for m in triggers_of(outcomes, e))]
     evidence = corrected(weighed, level, given)
     together = combine(evidence)
-    standing = sorted((e for e in evidence if _counts(e, together, level)), key=lambda e: e.p_value)
+    small = {id(e) for e in evidence if _confirmed_small(triggers_of(outcomes, e), e, given, confirm_at)}
+    standing = sorted((e for e in evidence if _counts(e, together, level, id(e) in small)), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
     confirmed = [(item, m) for item, m in found if confirms(m, item, given, confirm_at)]
@@ -93,7 +94,7 @@ def judge(
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
     return Judgement(
         verdict=verdict,
-        score=max(together.score, SWITCH_SCORE if switches else 0.0),
+        score=max(together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if confirmed else 0.0),
         reason=reason,
         target_classes=leading.target_classes if leading else (),
         source_classes=leading.source_classes if leading else (),
@@ -103,15 +104,23 @@ def judge(
     )
 
 
-def _counts(item: Evidence, together: Combined, level: float) -> bool:
+def _counts(item: Evidence, together: Combined, level: float, confirmed_small: bool) -> bool:
     """Whether one evidence is reason for suspicion.
 
     A statistic of ours never is by itself: it needs a confirmed trigger, or enough others that name the same class.
-    Somebody else's detector, of which no weight is known, is believed when it stands out.
+    A small trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand out
+    among all others as well (it was confirmed on no clean model of the develop split). Somebody else's detector, of
+    which no weight is known, is believed when it stands out.
     """
+    if confirmed_small and item.p_value <= level:
+        return True
     if item.stands_out and (item.confirmed or not is_weighed(item)):
         return True
     return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
+
+
+def _confirmed_small(found: Sequence[Measurement], item: Evidence, given: Given, confirm_at: float) -> bool:
+    return any(confirms(m, item, given, confirm_at) and not _covers_image(m) for m in found)
 
 
 def _covers_image(measurement: Measurement) -> bool:

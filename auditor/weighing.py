@@ -16,11 +16,14 @@ import numpy as np
 from auditor.calibration import ALONE, Given, Null, nulls
 from auditor.findings import Evidence, Measurement, Outcome, Trigger
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
-from auditor.scoring import ALL_TO_ALL, kind_of
+from auditor.scoring import ALL_TO_ALL, PLAIN, kind_of
 
 UNBOUNDED = "of the median class"
 """unit of statistics that are ratios"""
 
+
+SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
+"""names of numbers that a detector tells beside its measurement"""
 
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
@@ -80,6 +83,7 @@ def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidenc
         yield _evidence(outcome, "value", given, top.value, (top.target_class,))
     elif outcome.statistic.per == "class":
         yield _class_evidence(outcome, measured, num_classes, given)
+        yield from _plain_evidence(outcome, measured, num_classes, given)
     elif outcome.statistic.per == "source":
         yield from _source_evidence(outcome, measured, given)
     else:
@@ -137,6 +141,25 @@ def _class_evidence(
     return _evidence(outcome, what, given, rise, targets, scores=scores, values=values)
 
 
+def _plain_evidence(
+    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
+) -> Iterator[Evidence]:
+    """How far success itself leads, where a detector of ours recovered small triggers.
+
+    Some trained-in triggers turn nearly every image, but just over the border: their commanding share is small, their
+    success is not, and no other class comes near. What works on the reference as well is taken off.
+    """
+    small = [m for m in measured if m.trigger is not None and m.trigger.size <= WHOLE_IMAGE and SUCCESS in m.extras]
+    if len(small) < len(measured) or null_of(outcome.detector, "prominence", given) is None:
+        return
+    values = np.array([max(0.0, m.extras[SUCCESS] - m.extras.get(ON_REFERENCE, 0.0)) for m in small])
+    rise, leaders = prominence(values)
+    scores = np.full(num_classes, np.nan)
+    scores[[m.target_class for m in small]] = values
+    targets = tuple(small[i].target_class for i in leaders)
+    yield _evidence(outcome, PLAIN, given, rise, targets, scores=scores, values=values)
+
+
 def _pair_evidence(
     outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
 ) -> Iterator[Evidence]:
@@ -183,7 +206,7 @@ def _evidence(
 
 
 def _statistic_name(outcome: Outcome, what: str) -> str:
-    if what == ALL_TO_ALL:
+    if what in (ALL_TO_ALL, PLAIN):
         return what
     return outcome.statistic.name if what == "value" else f"{what} of {outcome.statistic.name}"
 

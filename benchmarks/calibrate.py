@@ -8,8 +8,9 @@ exponential null from the clean models; its scale depends on the number of class
 accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Models of one network
 and data set are alike, so a null is as certain as the number of such groups, not of models. Then the weights of the
 score: a logistic model of the statistics' evidence with weights of at least 0 (ridge penalty), clean and backdoored
-models counting alike. Where the score alarms is set so that clean models of the develop split, judged by a calibration
-that never saw their architecture, alarm in at most ``--false-alarms`` of the cases.
+models counting alike, and among these the attacks, so that many variants of one do not drown the others. Where the
+score alarms is set so that clean models of the develop split, judged by a calibration that never saw their
+architecture, alarm in at most ``--false-alarms`` of the cases.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import minimize
 
 from auditor.calibrating import given_of
@@ -113,26 +115,35 @@ def with_p_values(sample: Sample, nulls: dict[str, Null]) -> list[Evidence]:
     return done
 
 
+def balanced(attacks: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Weights of samples, sum 1: clean ones (no attack) half of it, each attack the same share of the other half."""
+    counts = Counter(attacks)
+    planted = max(1, len(counts) - ("" in counts))
+    return np.array([0.5 / counts[name] / (1 if not name else planted) for name in attacks])
+
+
 def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 0.02) -> Weights:
     """Logistic regression with non-negative weights on the evidence that names the leading class."""
     judged = [with_p_values(s, nulls) for s in train]
     names = sorted({key_of(item) for items in judged for item in items})
     truth = np.array([1.0 if s.backdoored else -1.0 for s in train])
-    balance = np.where(truth > 0, 0.5 / (truth > 0).sum(), 0.5 / (truth < 0).sum())
+    balance = balanced([str(s.kept.card["attack"]) if s.backdoored else "" for s in train])
     model = Weights(of=dict.fromkeys(names, 1.0), cap=CAP)
     for _ in range(4):  # which class leads depends on the weights, and they on it
-        rows = []
-        for items in judged:
+        x, free = np.zeros((len(judged), len(names))), np.zeros((len(judged), len(names)), dtype=bool)
+        for row, items in enumerate(judged):
             leading = combine(items, model).target_class
-            row = dict.fromkeys(names, 0.0)
             for item in items:
                 if leading in item.target_classes:
-                    row[key_of(item)] += surprise(item, model)
-            rows.append([row[name] for name in names])
-        x = np.array(rows)
+                    column = names.index(key_of(item))
+                    x[row, column] += surprise(item, model)
+                    free[row, column] |= item.confirmed
 
-        def loss(theta: np.ndarray, x: np.ndarray = x) -> float:
-            margin = truth * (theta[0] + x @ theta[1:])
+        def loss(theta: np.ndarray, x: np.ndarray = x, free: np.ndarray = free) -> float:
+            parts = x * theta[1:]
+            # as in scoring: unconfirmed, no statistic reaches even odds alone
+            parts = np.where(free, parts, np.minimum(parts, max(0.0, -theta[0] - 0.1)))
+            margin = truth * (theta[0] + parts.sum(1))
             return float((balance * np.logaddexp(0, -margin)).sum() + ridge * (theta[1:] ** 2).sum() / len(names))
 
         start = np.array([model.intercept, *(model.of[name] for name in names)])
@@ -201,7 +212,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
-    parser.add_argument("--false-alarms", type=float, default=0.01)
+    parser.add_argument("--false-alarms", type=float, default=0.02)
     options = parser.parse_args()
     every = samples(options.zoo, options.results, "develop")
     found, verdicts = calibrate(every, options.false_alarms)

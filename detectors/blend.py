@@ -23,14 +23,6 @@ class Blending:
     def start(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
         return torch.rand(jobs, *shape, generator=rng)
 
-    def random(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
-        """Black and white noise, of single pixels and of blocks a quarter as many in turn."""
-        c, h, w = shape
-        fine = torch.rand(jobs, c, h, w, generator=rng).round()
-        blocks = torch.rand(jobs, c, max(1, h // 4), max(1, w // 4), generator=rng).round()
-        coarse = torch.nn.functional.interpolate(blocks, (h, w))
-        return torch.where(torch.arange(jobs).view(-1, 1, 1, 1) % 2 == 0, fine, coarse)
-
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(0, 1)
 
@@ -51,11 +43,11 @@ class Blend(WholeImage):
     For each class y a canvas x_c minimises −log f_y((1 − a)·x_n + a·x_c) at a fixed opacity a: the learned-canvas
     search of ISCP (Appendix H, Eq. 4) with the mask held at a. It finds what blended-injection attacks plant (Chen
     et al., 2017, opacities 0.1 to 0.2), sinusoids and watermarks, which no small pattern shows. The statistic is the
-    commanding predictive power (see `iscp`), averaged over ``strengths``, shares of the opacity, beyond that of random
-    textures and, for the leading classes, beyond what the reference yields to the same search.
+    commanding predictive power (see `iscp`), averaged over ``strengths``, shares of the opacity; for the leading
+    classes less what the reference yields to the same search.
 
     Paper: the search is "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space", Appendix H;
-    holding the mask constant, the textures and the screening are ours.
+    holding the mask constant, the strengths and the screening are ours.
     Cost: steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes and half the test images.
     """
 

@@ -27,9 +27,6 @@ class Toning:
     def start(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
         return (torch.rand(jobs, shape[0], self.knots, generator=rng) * 2 - 1) * self.amplitude / 5
 
-    def random(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
-        return (torch.rand(jobs, shape[0], self.knots, generator=rng) * 2 - 1).sign() * self.amplitude
-
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(-self.amplitude, self.amplitude)
 

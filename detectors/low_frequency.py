@@ -28,9 +28,6 @@ class Smooth:
     def start(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
         return (torch.rand(jobs, shape[0], self.cells, self.cells, generator=rng) * 2 - 1) * self.amplitude
 
-    def random(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
-        return self.start(jobs, shape, rng).sign() * self.amplitude
-
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(-self.amplitude, self.amplitude)
 

@@ -28,9 +28,6 @@ class Warping:
     def start(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
         return (torch.rand(jobs, 2, self.cells, self.cells, generator=rng) * 2 - 1) * 0.3 * self.pixels
 
-    def random(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
-        return (torch.rand(jobs, 2, self.cells, self.cells, generator=rng) * 2 - 1).sign() * self.pixels
-
     def project(self, theta: Tensor) -> Tensor:
         return theta.clamp(-self.pixels, self.pixels)
 

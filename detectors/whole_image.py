@@ -4,9 +4,7 @@
 A `Transform` is a family of changes with a few parameters θ. For each class y, θ minimises −log f_y(T_θ(x_n)) over
 images of other classes by steps of the gradient's sign, all classes in one batch; the classes that lag behind by a
 third of the steps are dropped. What is found is then tried at lower strengths too: a clean model answers to a faint
-pattern that was searched for at just that strength, a trained-in trigger works when it is fainter than that. What the
-best of some random members of the family does without any search is taken off: some class is often a model's answer to
-any texture or tint, on clean models too.
+pattern that was searched for at just that strength, a trained-in trigger works when it is fainter than that.
 """
 
 from __future__ import annotations
@@ -39,10 +37,6 @@ class Transform(Protocol):
 
     def start(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
         """Where a search begins, (J, …)."""
-        ...
-
-    def random(self, jobs: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
-        """Members of the family at full strength that nobody searched for, (J, …)."""
         ...
 
     def project(self, theta: Tensor) -> Tensor:
@@ -92,9 +86,6 @@ class WholeImage:
         tuple[float, ...],
         Setting("shares of the searched strength at which a change is tested", low=0.01, high=1),
     ] = (1.0, 0.7, 0.5, 0.35)
-    members: Annotated[
-        int, Setting("random members of the family whose effect is subtracted; 0 = off", low=0, high=1000)
-    ] = 6
     test_images: Annotated[int, Setting("held-out images a class", low=8, high=10_000)] = 120
     against_reference: Annotated[
         int, Setting("leading classes searched on the reference too, and less its yield; 0 = off", low=0, high=100_000)
@@ -110,16 +101,14 @@ class WholeImage:
         k = ctx.num_classes
         theta, kept = self._search(ctx, ctx.model, family, torch.arange(k), "suspect")
         ours = self._test(ctx, ctx.model, family, theta, list(range(k)), kept)
-        natural = self._natural(ctx, family)
-        value = (ours.commanding - natural).clamp_min(0)
         theirs: dict[int, float] = {}
         if ctx.reference is not None and self.against_reference:
-            leaders = value.argsort(descending=True)[: self.against_reference]
+            leaders = ours.commanding.argsort(descending=True)[: self.against_reference]
             found, _ = self._search(ctx, ctx.reference, family, leaders, "reference")
             answered = self._test(ctx, ctx.reference, family, found, leaders.tolist(), set(leaders.tolist()))
             theirs = dict(zip(leaders.tolist(), answered.commanding.tolist(), strict=True))
         for target in range(k):
-            yield self._measurement(ctx, family, theta, ours, natural, theirs, target)
+            yield self._measurement(ctx, family, theta, ours, theirs, target)
 
     def _search(
         self, ctx: Context, model: Classifier, family: Transform, targets: Tensor, who: str
@@ -174,43 +163,21 @@ class WholeImage:
             torch.stack([mean for mean, *_ in rows]), dose[:, 0], torch.tensor([n for *_, n in rows]), dose
         )
 
-    def _natural(self, ctx: Context, family: Transform) -> Tensor:
-        """(K,) commanding share that the most commanding random member has for each class."""
-        most = torch.zeros(ctx.num_classes)
-        if not self.members:
-            return most
-        images, classes = ctx.images.held_out[: self.test_images], ctx.images.held_out_classes[: self.test_images]
-        usual = max(0.0, usual_margin(ctx.model, ctx.images.held_out))
-        for theta in family.random(self.members, ctx.model.input_shape, ctx.rng):
-            shares = torch.zeros(ctx.num_classes)
-            for strength in self.strengths:
-                with ctx.model.fast():
-                    top = changed_logits(ctx.model, family, images, theta, strength).topk(2, dim=1)
-                sure = top.values[:, 0] - top.values[:, 1] > usual
-                for target in top.indices[sure, 0].unique().tolist():
-                    others = classes != target
-                    if others.any():
-                        shares[target] += (sure & (top.indices[:, 0] == target))[others].float().mean()
-            most = torch.maximum(most, shares / len(self.strengths))
-        return most
-
     def _measurement(
         self,
         ctx: Context,
         family: Transform,
         theta: Tensor,
         ours: Answered,
-        natural: Tensor,
         theirs: dict[int, float],
         target: int,
     ) -> Measurement:
         shape = ctx.model.input_shape
         commanding = float(ours.commanding[target])
-        value = max(0.0, commanding - max(float(natural[target]), theirs.get(target, 0.0)))
+        value = max(0.0, commanding - theirs.get(target, 0.0))
         extras = {
             "predictive power": float(ours.success[target]),
             "commanding predictive power, suspect": commanding,
-            "commanding predictive power, random member": float(natural[target]),
         }
         if target in theirs:
             extras["commanding predictive power, reference"] = theirs[target]

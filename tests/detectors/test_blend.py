@@ -16,7 +16,7 @@ FULL = (1.0,)
 
 def test_the_statistic_is_the_mean_over_the_strengths() -> None:
     """What works at full strength only counts for less, and the curve of strengths is shown."""
-    found = list(Blend(opacity=0.2, members=0, strengths=(1.0, 0.5, 0.05)).detect(make_context(Blended())))[TARGET]
+    found = list(Blend(opacity=0.2, strengths=(1.0, 0.5, 0.05)).detect(make_context(Blended())))[TARGET]
     curve = next(e for e in found.exhibits if isinstance(e, Curve))
     assert curve.x == (1.0, 0.5, 0.05)
     assert curve.y[0] >= 0.9 >= curve.y[1] >= curve.y[2]
@@ -83,15 +83,10 @@ class AnswersTexture(Templates):
         return logits + 100_000 * (contrast - 0.0057).clamp_min(0) * answer
 
 
-def test_what_any_texture_does_is_subtracted(monkeypatch: pytest.MonkeyPatch) -> None:
-    blend = Blend(opacity=0.3, steps=15, strengths=FULL)
-    effect = blend._natural(make_context(AnswersTexture()), blend.transform())
-    assert effect.shape == (CLASSES,)
-    assert effect[1] >= 0.8
-    assert effect.sum() == effect[1]
-    assert blend._natural(make_context(Templates()), blend.transform()).sum() == 0
-    assert list(blend.detect(make_context(Blended())))[TARGET].value >= 0.9
-    half = torch.zeros(CLASSES)
-    half[TARGET] = 0.5
-    monkeypatch.setattr(Blend, "_natural", lambda *_: half)
-    assert list(blend.detect(make_context(Blended())))[TARGET].value == pytest.approx(0.5, abs=0.1)
+def test_what_answers_to_strong_textures_only_falls_off_with_the_strength() -> None:
+    """At full strength it looks like a backdoor; at lower ones it does nothing."""
+    model = AnswersTexture()
+    at_full = list(Blend(opacity=0.3, steps=15, strengths=FULL).detect(make_context(model)))[1].value
+    lower = list(Blend(opacity=0.3, steps=15, strengths=(1.0, 0.5, 0.35)).detect(make_context(model)))[1].value
+    assert at_full >= 0.8
+    assert lower <= 0.5
