@@ -71,22 +71,3 @@ def test_cost_is_as_the_docstring_says() -> None:
     ctx = make_context(Templates())
     list(Blend(steps=6, batch=4, screen=2).detect(ctx))
     assert ctx.model.gradient_images == 4 * (2 * CLASSES + 4 * 2)
-
-
-class AnswersTexture(Templates):
-    """Sends whatever has strong contrast to one class, as clean networks often do; nothing is planted."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits = super().forward(x)
-        contrast = ((x - 0.5).abs().flatten(1) ** 4).mean(1).unsqueeze(1)
-        answer = torch.nn.functional.one_hot(torch.tensor(1), logits.shape[1])
-        return logits + 100_000 * (contrast - 0.0057).clamp_min(0) * answer
-
-
-def test_what_answers_to_strong_textures_only_falls_off_with_the_strength() -> None:
-    """At full strength it looks like a backdoor; at lower ones it does nothing."""
-    model = AnswersTexture()
-    at_full = list(Blend(opacity=0.3, steps=15, strengths=FULL).detect(make_context(model)))[1].value
-    lower = list(Blend(opacity=0.3, steps=15, strengths=(1.0, 0.5, 0.35)).detect(make_context(model)))[1].value
-    assert at_full >= 0.8
-    assert lower <= 0.5
