@@ -339,3 +339,49 @@ def test_candidates_lead_with_the_most_conspicuous() -> None:
     assert found[0] == 2
     assert len(set(found)) == len(found)
     assert singled_out([], 6) == ()
+
+
+def bare(power: tuple[float, ...], *, size: int = 3, transfer: float | None = None) -> Outcome:
+    """Hardly commanding, but successful triggers of ``size`` rows of ten pixels or of three pixels."""
+    found = []
+    for k, share in enumerate(power):
+        made = trigger(share, transfer)
+        if size > 3:
+            mask = np.zeros((10, 10), np.float32)
+            mask[:size] = 1
+            made = replace(made, mask=mask)
+        extras = {"predictive power": share}
+        if transfer is not None:
+            extras["predictive power on the reference"] = transfer
+        found.append(Measurement(0.0, k, trigger=made, extras=extras))
+    return Outcome("search", CLASS, {}, tuple(found), expected=len(power), seconds=1.0, passes=10)
+
+
+def success_known(nulls: dict[str, Null]) -> None:
+    nulls["search/prominence in success"] = Null(mean=0.1, count=20)
+
+
+def test_a_small_trigger_that_just_about_works_everywhere_is_a_backdoor(nulls: dict[str, Null]) -> None:
+    success_known(nulls)
+    result = judged(bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03)))
+    assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (2,))
+    assert result.score >= 0.5
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        bare((0.05, 0.02, 0.7, 0.1, 0.0, 0.03)),  # not confirmed
+        bare((0.9, 0.85, 0.9, 0.88, 0.8, 0.92)),  # a weak model: every class is within reach
+        bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03), size=5),  # half of the image
+        bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03), transfer=0.8),  # a natural feature
+    ],
+    ids=["unconfirmed", "weak", "large", "natural"],
+)
+def test_success_alone_is_no_backdoor(outcome: Outcome, nulls: dict[str, Null]) -> None:
+    success_known(nulls)
+    assert judged(outcome).verdict is not Verdict.BACKDOORED
+
+
+def test_success_of_a_plugin_is_its_own_affair() -> None:
+    assert [e.statistic for e in weigh(replace(bare(HIGH), detector="unknown"), 6)] == ["prominence of power"]
