@@ -51,12 +51,13 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     """Whether a measurement's trigger confirms one evidence.
 
     A trigger over the whole image does only where a reference withstands it: without one, clean models answer to faint
-    patterns and tints as well, and on images never searched. One for a single source does not confirm a map of all.
+    patterns as well, and on images never searched. And only with images: without any, nothing tells a weakly trained
+    suspect, which answers to more than its reference does. One for a single source does not confirm a map of all.
     """
     trigger = measurement.trigger
     if trigger is None or not is_confirmed(trigger, confirm_at):
         return False
-    if trigger.size > WHOLE_IMAGE and not given.reference:
+    if trigger.size > WHOLE_IMAGE and not (given.reference and given.images):
         return False
     return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
 

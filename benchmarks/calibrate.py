@@ -7,8 +7,8 @@ For each judged statistic, and for each mode (with images or class impressions, 
 exponential null from the clean models; its scale depends on the number of classes, the input size and the clean
 accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Models of one network
 and data set are alike, so a null is as certain as the number of such groups, not of models. Then the weights of the
-score: a logistic model of the statistics' evidence with weights of at least 0 (ridge penalty), clean and backdoored
-models counting alike, and among these the attacks, so that many variants of one do not drown the others. Where the
+score: a logistic model of the statistics' evidence with weights of at least 0, held near 1 (on a few dozen models fitted
+weights did no better on unseen architectures than equal ones), clean and backdoored models counting alike, and among these the attacks, so that many variants of one do not drown the others. Where the
 score alarms is set so that clean models of the develop split, judged by a calibration that never saw their
 architecture, alarm in at most ``--false-alarms`` of the cases.
 """
@@ -41,6 +41,8 @@ FLOOR = 0.02
 
 TRAITS = ("classes", "size", "weakness")
 CAP = 3.0
+PRIOR_WEIGHT = 1.0
+"""what a statistic counts for as long as the models do not say otherwise"""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def balanced(attacks: Sequence[str]) -> npt.NDArray[np.float64]:
     return np.array([0.5 / counts[name] / (1 if not name else planted) for name in attacks])
 
 
-def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 0.02) -> Weights:
-    """Logistic regression with non-negative weights on the evidence that names the leading class."""
+def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 0.3) -> Weights:
+    """Logistic regression with non-negative weights on the evidence that names the leading class, near `PRIOR_WEIGHT`."""
     judged = [with_p_values(s, nulls) for s in train]
     names = sorted({key_of(item) for items in judged for item in items})
     truth = np.array([1.0 if s.backdoored else -1.0 for s in train])
@@ -144,7 +146,8 @@ def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 
             # as in scoring: unconfirmed, no statistic reaches even odds alone
             parts = np.where(free, parts, np.minimum(parts, max(0.0, -theta[0] - 0.1)))
             margin = truth * (theta[0] + parts.sum(1))
-            return float((balance * np.logaddexp(0, -margin)).sum() + ridge * (theta[1:] ** 2).sum() / len(names))
+            loss = float((balance * np.logaddexp(0, -margin)).sum())
+            return loss + ridge * float(((theta[1:] - PRIOR_WEIGHT) ** 2).mean())
 
         start = np.array([model.intercept, *(model.of[name] for name in names)])
         theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(0, None)] * len(names)]).x
