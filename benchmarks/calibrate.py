@@ -8,9 +8,9 @@ exponential null from the clean models; its scale depends on the number of class
 accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Models of one network
 and data set are alike, so a null is as certain as the number of such groups, not of models. Then the weights of the
 score: a logistic model of the statistics' evidence with weights of at least 0, held near 1 (fitted to a few dozen
-models they did no better on unseen architectures than equal ones), clean and backdoored models counting alike, and among
-these the attacks, so that many variants of one do not drown the others. Where the score alarms is set so that clean
-models of the develop split, judged by a calibration that never saw their architecture, alarm in at most
+models they did no better on unseen architectures than equal ones), clean and backdoored models counting alike, and
+among these the attacks, so that many variants of one do not drown the others. Where the score alarms is set so that
+clean models of the develop split, judged by a calibration that never saw their architecture, alarm in at most
 ``--false-alarms`` of the cases.
 """
 
