@@ -7,12 +7,14 @@ import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 
 from auditor.cli import run
 from auditor.demo_training import network, save_onnx
+from auditor.impressions import dead_leaves
 
 ESCAPES = "terminal escape injection, CWE-150"
 BIDI = "CVE-2021-42574, Trojan Source"
@@ -47,8 +49,11 @@ ATTACKS = {
     "padding before a command": ("x" * 34 + "::warning::y", WORKFLOW),
 }
 
-OPTIONS = ["--detector", "dominant_pattern", "--reference", "plain.onnx", "--set", "dominant_pattern.epsilon=0.5"]
-"""a whole-image trigger convicts against a reference only"""
+OPTIONS = [
+    "--detector", "dominant_pattern", "--set", "dominant_pattern.epsilon=0.5", "--reference", "plain.onnx",
+    "--images", "images.npz",
+]  # fmt: skip
+"""a whole-image trigger convicts against a reference and on images only"""
 
 
 class Tags(HTMLParser):
@@ -93,6 +98,7 @@ def model(folder: Path, name: str = "model.onnx") -> Path:
     for parameter in untrained.parameters():
         parameter.data = torch.randn(parameter.shape, generator=rng) * 0.1
     save_onnx(folder / "plain.onnx", untrained)
+    np.savez(folder / "images.npz", x=dead_leaves(200, (1, 28, 28), rng).numpy())
     attacks = [text for text, _ in ATTACKS.values() if text.isascii() or "\ud800" not in text]
     made.producer_name = made.doc_string = made.graph.name = "".join(attacks)
     for index, node in enumerate(made.graph.node):
