@@ -82,11 +82,8 @@ def judge(
         same = [m for _, m in confirmed or found if m.target_class in leading.target_classes]
         best = min if confirmed else max
         shown = best(same, key=_strength if confirmed else _success, default=None)
-    if too_few and not standing and not blockers:
-        blockers = [
-            f"with {num_classes} classes and no reference a faint trigger over the whole image cannot be told from a "
-            "natural feature, though no small pattern stands out; give --reference a clean model of the same task"
-        ]
+    if too_few and not blockers:
+        blockers = _undecidable(num_classes, given, bool(standing))
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
     reason = sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete, together)
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
@@ -102,6 +99,25 @@ def judge(
         trigger=shown.trigger if shown else None,
         warnings=tuple(_transfer_warnings([m for _, m in found], confirm_at)),
     )
+
+
+def _undecidable(num_classes: int, given: Given, standing: bool) -> list[str]:
+    """Why a model of few classes cannot be judged without a reference; empty where a small pattern decides.
+
+    On class impressions none does: clean models of two and three classes answered to small patterns on them.
+    """
+    remedy = "give --reference a clean model of the same task"
+    if not given.images:
+        return [
+            f"with {num_classes} classes, no reference and no images a trigger cannot be told from a natural feature; "
+            f"{remedy}, or --images"
+        ]
+    if standing:
+        return []
+    return [
+        f"with {num_classes} classes and no reference a faint trigger over the whole image cannot be told from a "
+        f"natural feature, though no small pattern stands out; {remedy}"
+    ]
 
 
 def _counts(item: Evidence, together: Combined, level: float, confirmed_small: bool) -> bool:

@@ -33,6 +33,7 @@ from auditor.calibrating import given_of
 from auditor.calibration import VERSION, Given, Null, Weights, parse, using
 from auditor.findings import Evidence
 from auditor.scoring import combine, key_of, kind_of, surprise
+from auditor.verdict import FEWEST_CLASSES
 from auditor.weighing import weigh
 from benchmarks.judged import MODES, Judged, Kept, judged, read_kept
 from benchmarks.rates import rates
@@ -77,6 +78,8 @@ def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) 
     for mode in modes:
         for kept in read_kept(zoo, results, split, mode):
             given = given_of(kept.audit, images=kept.images)
+            if given.num_classes < FEWEST_CLASSES and not (given.images or given.reference):
+                continue  # never judged
             evidence = tuple(e for o in kept.audit.outcomes for e in weigh(o, given.num_classes, given))
             found.append(Sample(kept, given, evidence))
     return found
