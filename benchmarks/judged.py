@@ -61,11 +61,11 @@ class Judged:
         return self.flagged and bool(self.named) and set(self.named) <= set(self.card["target_classes"])
 
 
-def cards(zoo: Path, split: str, only: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Model folders and their cards, by name; those of attacks that did not take are left out."""
+def cards(zoo: Path, split: str, only: str = "", *, planted: bool = True) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Model folders and their cards, by name; with ``planted`` without those whose attack did not take."""
     for path in sorted(zoo.glob("*/card.json")):
         card = json.loads(path.read_text(encoding="utf-8"))
-        if split in ("all", card["split"]) and only in card["name"] and card.get("planted", True):
+        if split in ("all", card["split"]) and only in card["name"] and (card.get("planted", True) or not planted):
             yield path.parent, card
 
 

@@ -35,6 +35,8 @@ def _roc(rows: Rows) -> pyplot.Figure:
     for (mode, judged), mark in zip(rows.items(), MARKS, strict=False):
         bad = np.array([r.score for r in judged if r.backdoored])
         good = np.array([r.score for r in judged if not r.backdoored])
+        if not len(bad) or not len(good):
+            continue
         limits = np.concatenate([[np.inf], np.unique([*bad, *good])[::-1]])
         x, y = [(good >= t).mean() for t in limits], [(bad >= t).mean() for t in limits]
         axes.plot(x, y, marker=mark, markevery=12, drawstyle="steps-post", label=mode)

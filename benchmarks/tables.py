@@ -209,8 +209,9 @@ def main() -> None:
     if not kept:
         parser.error(f"no kept audit of split {options.split} in {options.results}; run benchmarks.evaluate first")
     rows = {mode: all_judged(items) for mode, items in kept.items()}
-    every = len(list(options.zoo.glob("*/card.json")))
-    left_out = every - len(list(cards(options.zoo, "all")))
+    left_out = sum(1 for _ in cards(options.zoo, options.split, planted=False)) - sum(
+        1 for _ in cards(options.zoo, options.split)
+    )
     text = page(options.split, kept, rows, options.results / "peers", left_out)
     (options.out / f"{options.split}.md").write_text(text, encoding="utf-8")
     (options.out / f"{options.split}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
