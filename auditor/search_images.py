@@ -20,6 +20,9 @@ PROCEDURAL = "procedural images"
 FEWEST = 20
 """images below which nothing can be searched and tested"""
 
+FEWEST_A_CLASS = 8
+"""class impressions made of each class, half to search and half held out"""
+
 SHOWN = 12
 """sample images kept for the report"""
 
@@ -83,7 +86,7 @@ def _impressions(
         return dead_leaves(request.settings.image_count, suspect.input_shape, rng), (note,), PROCEDURAL
     k = suspect.num_classes
     classes = torch.randperm(k, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
-    per_class = max(4, request.settings.image_count // len(classes))
+    per_class = max(FEWEST_A_CLASS, request.settings.image_count // len(classes))
     models = [suspect] if reference is None else [suspect, reference]
     pixels, labels = class_impressions(models, per_class, rng, classes=classes)
     notes: list[str] = []

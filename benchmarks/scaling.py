@@ -78,6 +78,16 @@ def peer(network: nn.Module, shape: tuple[int, int, int], classes: int) -> tuple
     return passes, seconds * passes / done.passes
 
 
+def write(out: Path, model: str, rows: list[tuple[object, ...]]) -> None:
+    """The table so far."""
+    head = ("classes", "passes", "seconds", "Neural Cleanse, passes", "seconds (extrapolated)", "ratio", "verdict")
+    out.write_text(
+        f"Made by `python -m benchmarks.scaling`: {model} with heads of random classes, standard effort, one thread."
+        f"\n\n{table(head, rows)}\n",
+        encoding="utf-8",
+    )
+
+
 def main() -> None:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,12 +113,7 @@ def main() -> None:
              f"{theirs / passes:.0f}", verdict)
         )  # fmt: skip
         print(*rows[-1], flush=True)
-    head = ("classes", "passes", "seconds", "Neural Cleanse, passes", "seconds (extrapolated)", "ratio", "verdict")
-    options.out.write_text(
-        f"Made by `python -m benchmarks.scaling`: {options.model} with heads of random classes, standard effort, "
-        f"one thread.\n\n{table(head, rows)}\n",
-        encoding="utf-8",
-    )
+        write(options.out, options.model, rows)  # the larger ones take long: what there is, is kept
 
 
 if __name__ == "__main__":

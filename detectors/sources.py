@@ -75,8 +75,10 @@ class Sources:
         return min(self.most_sources, len(self._eligible(ctx)))
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
-        """One measurement a source class, with its trigger for the leading ones."""
+        """One measurement a source class, with its trigger for the leading ones; none where no class has the images."""
         sources = torch.tensor(self._eligible(ctx), dtype=torch.long)
+        if not len(sources):
+            return
         if len(sources) > self.most_sources:
             sources = sources[torch.randperm(len(sources), generator=ctx.rng)[: self.most_sources]].sort().values
         rows = self._search(ctx, ctx.model, sources, None, "suspect")
@@ -100,6 +102,15 @@ class Sources:
                 extras=extras,
                 exhibits=(Picture(f"pattern on class {int(sources[number])}", pattern.numpy()),) if leading else (),
             )
+
+    def note(self, ctx: Context) -> str:
+        """What was left out."""
+        count = len(self._eligible(ctx))
+        if not count:
+            return f"no class has {2 * FEWEST_IMAGES} images, so single sources were not searched; see --image-count"
+        if count > self.most_sources:
+            return f"searched {self.most_sources} of {count} source classes, drawn at random"
+        return ""
 
     def _eligible(self, ctx: Context) -> list[int]:
         """Classes with images enough to search and test on."""
