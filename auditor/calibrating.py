@@ -62,7 +62,7 @@ def calibrate(
         if "interrupted by the user" in audit.warnings:
             say(f"{name}: left out: interrupted by the user")
             break
-        sample = sample_of(audit, request)
+        sample = sample_of(audit, images=request.images is not None)
         if audit.verdict is Verdict.INCONCLUSIVE or not sample.evidence:
             say(f"{name}: left out: {audit.reason}")
             continue
@@ -73,14 +73,14 @@ def calibrate(
     if not found:
         say("audit: expected at least one clean model that can be measured, got none; nothing was written")
         return False
-    save_text(out, json.dumps(as_json(adapted(before, found), len(found)), indent=2) + "\n")
+    save_text(out, json.dumps(as_json(adapted(before, found), {"clean audits": len(found)}), indent=2) + "\n")
     say(f"wrote {out} from {len(found)} of {len(requests)} models")
     return True
 
 
-def sample_of(audit: Audit, request: ScanRequest) -> Sample:
-    """The judged numbers of one audit."""
-    given = given_of(audit, images=request.images is not None)
+def sample_of(audit: Audit, *, images: bool) -> Sample:
+    """The judged numbers of one audit, p-values by the calibration in use."""
+    given = given_of(audit, images=images)
     return Sample(given, tuple(e for o in audit.outcomes for e in weigh(o, given.num_classes, given)))
 
 
@@ -117,13 +117,13 @@ def _moved(null: Null | None, pairs: Sequence[tuple[float, Sample]]) -> Null:
     return Null(max(FLOOR, mean), min(null.count, PRIOR) + len(scaled), null.slopes)
 
 
-def as_json(calibration: Calibration, models: int) -> Mapping[str, Any]:
-    """A calibration as `auditor.calibration.parse` reads it."""
+def as_json(calibration: Calibration, models: Mapping[str, int]) -> dict[str, Any]:
+    """A calibration as `auditor.calibration.parse` reads it; ``models`` says what it was made of."""
     weights = calibration.weights
     return {
         "version": VERSION,
         "made_by": calibration.made_by,
-        "models": {"clean audits": models},
+        "models": dict(models),
         "statistics": {
             key: {"mean": round(null.mean, 5), "count": null.count, "slopes": dict(null.slopes)}
             for key, null in sorted(calibration.nulls.items())

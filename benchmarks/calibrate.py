@@ -29,17 +29,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from auditor.calibrating import given_of
-from auditor.calibration import VERSION, Given, Null, Weights, parse, using
+from auditor.calibrating import FLOOR, as_json, sample_of
+from auditor.calibration import Calibration, Given, Null, Weights, using
 from auditor.findings import Evidence
 from auditor.scoring import combine, key_of, kind_of, surprise
 from auditor.verdict import FEWEST_CLASSES
-from auditor.weighing import weigh
 from benchmarks.judged import MODES, Judged, Kept, judged, read_kept
 from benchmarks.rates import rates
-
-FLOOR = 0.02
-"""a mean below it is raised to it: a statistic that never moved on some models is not known that well"""
 
 TRAITS = ("classes", "size", "weakness")
 CAP = 3.0
@@ -77,11 +73,11 @@ def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) 
     found = []
     for mode in modes:
         for kept in read_kept(zoo, results, split, mode):
-            given = given_of(kept.audit, images=kept.images)
+            measured = sample_of(kept.audit, images=kept.images)
+            given = measured.given
             if given.num_classes < FEWEST_CLASSES and not (given.images or given.reference):
                 continue  # never judged
-            evidence = tuple(e for o in kept.audit.outcomes for e in weigh(o, given.num_classes, given))
-            found.append(Sample(kept, given, evidence))
+            found.append(Sample(kept, given, measured.evidence))
     return found
 
 
@@ -159,35 +155,24 @@ def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 
     return model
 
 
-def fit(every: Sequence[Sample], alarm: float = 0.5) -> dict[str, Any]:
-    """Nulls and weights from these audits, as calibration.json has them."""
+def fit(every: Sequence[Sample], alarm: float = 0.5) -> Calibration:
+    """Nulls and weights from these audits."""
     nulls = fit_nulls([s for s in every if not s.backdoored])
     model = fit_weights(every, nulls)
-    return {
-        "version": VERSION,
-        "made_by": "python -m benchmarks.calibrate, models of the develop split",
-        "models": {
-            "clean audits": sum(not s.backdoored for s in every),
-            "backdoored audits": sum(s.backdoored for s in every),
-        },
-        "statistics": {k: {"mean": n.mean, "count": n.count, "slopes": dict(n.slopes)} for k, n in nulls.items()},
-        "score": {
-            "intercept": round(model.intercept, 4),
-            "weights": {k: round(v, 4) for k, v in model.of.items()},
-            "cap": model.cap,
-            "confirmed_cap": model.confirmed_cap,
-            "alarm": round(min(alarm, 0.999), 4),
-            "prior": 0.5,
-        },
-    }
+    weights = replace(
+        model,
+        intercept=round(model.intercept, 4),
+        of={k: round(v, 4) for k, v in model.of.items()},
+        alarm=round(min(alarm, 0.999), 4),
+    )
+    return Calibration(nulls, weights, "python -m benchmarks.calibrate, models of the develop split")
 
 
 def out_of_fold(every: Sequence[Sample], alarm: float = 0.5) -> list[Judged]:
     """The verdict on each sample by a calibration that saw no model of its architecture."""
     found: dict[int, Judged] = {}
     for left_out in sorted({s.architecture for s in every}):
-        made = fit([s for s in every if s.architecture != left_out], alarm)
-        with using(parse(made, "fold")):
+        with using(fit([s for s in every if s.architecture != left_out], alarm)):
             found |= {i: judged(s.kept) for i, s in enumerate(every) if s.architecture == left_out}
     return [found[i] for i in range(len(every))]
 
@@ -196,7 +181,11 @@ def calibrate(every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, A
     """The content of calibration.json, and the verdicts on these models out of fold."""
     clean = [r.score for r in out_of_fold(every) if not r.backdoored]
     alarm = max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3)
-    return fit(every, alarm), out_of_fold(every, alarm)
+    models = {
+        "clean audits": sum(not s.backdoored for s in every),
+        "backdoored audits": sum(s.backdoored for s in every),
+    }
+    return as_json(fit(every, alarm), models), out_of_fold(every, alarm)
 
 
 def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

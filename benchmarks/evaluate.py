@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.request import ModelOptions, ScanRequest, ScanSettings
-from benchmarks.judged import MODES, cards
+from benchmarks.judged import MODES, cards, in_short
 
 
 def scale(preprocess: dict[str, Any] | None) -> dict[str, tuple[float, ...]]:
@@ -58,14 +58,10 @@ def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int, str]) -> str:
     try:
         scan_one(*task)
         audit = json.loads((out / f"{card['name']}.json").read_text(encoding="utf-8"))
-        named, seconds = _short(audit["target_classes"]), audit["seconds"]
+        named, seconds = in_short(audit["target_classes"]), audit["seconds"]
         return f"{mode:12s} {card['name']:28s} {audit['verdict']:12s} [{named}] {seconds:.0f} s"
     except Exception as error:  # one broken model must not end an evaluation; it shows as missing
         return f"{mode:12s} {card['name']:28s} FAILED {type(error).__name__}: {error}"
-
-
-def _short(classes: list[int]) -> str:
-    return ", ".join(map(str, classes)) if len(classes) <= 4 else f"{len(classes)} classes"
 
 
 def main() -> None:

@@ -103,6 +103,11 @@ def judged(kept: Kept, use: Callable[[Outcome], bool] = lambda outcome: True) ->
     )
 
 
+def in_short(classes: Sequence[int]) -> str:
+    """Class numbers for a table; how many, where they are many."""
+    return ", ".join(map(str, classes)) if len(classes) <= 4 else f"{len(classes)} classes"
+
+
 def all_judged(kept: Sequence[Kept], use: Callable[[Outcome], bool] = lambda outcome: True) -> list[Judged]:
     """`judged` of each."""
     return [judged(item, use) for item in kept]

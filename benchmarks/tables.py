@@ -18,7 +18,7 @@ from auditor import registry
 from auditor.detector import Effort, effort_of
 from auditor.findings import Outcome
 from benchmarks import statements
-from benchmarks.judged import MODES, Judged, Kept, all_judged, cards, read_kept
+from benchmarks.judged import MODES, Judged, Kept, all_judged, cards, in_short, read_kept
 from benchmarks.peers.result import PeerResult
 from benchmarks.plots import draw
 from benchmarks.rates import Share, auroc, by, rates, reliability
@@ -182,7 +182,7 @@ def verdicts(split: str, rows: Rows) -> str:
         lines = [
             (r.card["name"], r.card["attack"] or r.card["kind"], f"{r.card['clean_accuracy']:.2f}",
              "–" if r.card["attack_success_rate"] is None else f"{r.card['attack_success_rate']:.2f}",
-             _short(r.card["target_classes"]) if r.backdoored else "clean", r.verdict.value, _short(r.named),
+             in_short(r.card["target_classes"]) if r.backdoored else "clean", r.verdict.value, in_short(r.named),
              f"{r.score:.3f}", "–" if r.success is None else f"{r.success:.2f}", f"{r.passes:,}", f"{r.seconds:.0f}")
             for r in sorted(judged, key=lambda r: (r.backdoored, r.card["name"]))
         ]  # fmt: skip
@@ -190,10 +190,6 @@ def verdicts(split: str, rows: Rows) -> str:
                 "passes", "seconds")  # fmt: skip
         parts.append(f"## {TITLES[mode]}\n\n{table(head, lines)}")
     return "\n\n".join(parts) + "\n"
-
-
-def _short(classes: Sequence[int]) -> str:
-    return ", ".join(map(str, classes)) if len(classes) <= 4 else f"{len(classes)} classes"
 
 
 def main() -> None:

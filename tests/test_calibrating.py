@@ -50,7 +50,7 @@ def test_a_statistic_without_a_null_gets_its_own_and_no_null_is_lost() -> None:
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     made = adapted(calibration(0.1, size=2.0), [Sample(BIG, (evidence(0.25),))])
-    again = parse(json.loads(json.dumps(as_json(made, 1))), "x")
+    again = parse(json.loads(json.dumps(as_json(made, {"clean audits": 1}))), "x")
     assert again.weights == made.weights
     assert again.nulls[KEY].slopes == {"size": 2.0}
     assert again.nulls[KEY].mean == pytest.approx(made.nulls[KEY].mean, abs=1e-5)
