@@ -70,8 +70,12 @@ def judge(
         weighed = [e for e in weighed if not any(_covers_image(m) for m in triggers_of(outcomes, e))]
     evidence = corrected(weighed, level, given)
     together = combine(evidence)
-    small = {id(e) for e in evidence if _confirmed_small(triggers_of(outcomes, e), e, given, confirm_at)}
-    standing = sorted((e for e in evidence if _counts(e, together, level, id(e) in small)), key=lambda e: e.p_value)
+
+    def small(item: Evidence) -> bool:
+        found = triggers_of(outcomes, item)
+        return any(confirms(m, item, given, confirm_at) and not _covers_image(m) for m in found)
+
+    standing = sorted((e for e in evidence if _counts(e, together, level, small(e))), key=lambda e: e.p_value)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
     confirmed = [(item, m) for item, m in found if confirms(m, item, given, confirm_at)]
@@ -133,10 +137,6 @@ def _counts(item: Evidence, together: Combined, level: float, confirmed_small: b
     if item.stands_out and (item.confirmed or not is_weighed(item)):
         return True
     return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
-
-
-def _confirmed_small(found: Sequence[Measurement], item: Evidence, given: Given, confirm_at: float) -> bool:
-    return any(confirms(m, item, given, confirm_at) and not _covers_image(m) for m in found)
 
 
 def _covers_image(measurement: Measurement) -> bool:

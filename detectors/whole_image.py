@@ -62,12 +62,15 @@ class Answered:
 
     commanding: Tensor
     """(K,) share of images of other classes turned with more than the usual margin, mean over the strengths"""
-    success: Tensor
-    """(K,) share turned at all, at full strength"""
     images: Tensor
     """(K,) how many images that rests on"""
     dose: Tensor
     """(K, strengths) share turned at each strength"""
+
+    @property
+    def success(self) -> Tensor:
+        """(K,) share turned at the first strength, the full one"""
+        return self.dose[:, 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +161,8 @@ class WholeImage:
                 if not commanding[column] and target not in kept:  # nor will it at less
                     break
             rows.append((commanding.mean(), success, len(images)))
-        dose = torch.stack([success for _, success, _ in rows])
-        return Answered(
-            torch.stack([mean for mean, *_ in rows]), dose[:, 0], torch.tensor([n for *_, n in rows]), dose
-        )
+        means, doses, counts = zip(*rows, strict=True)
+        return Answered(torch.stack(means), torch.tensor(counts), torch.stack(doses))
 
     def _measurement(
         self,
