@@ -79,7 +79,12 @@ def from_text(text: str) -> Audit:
 
 
 def save_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 under a temporary name in the same folder, then move it to ``path``.
+    """`save_bytes` of ``text`` as UTF-8; what that cannot hold is escaped."""
+    save_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def save_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` under a temporary name in the same folder, then move it to ``path``.
 
     Whatever fails, ``path`` keeps its old content and the temporary file is removed. Raises `ConfigError`.
     """
@@ -88,11 +93,11 @@ def save_text(path: Path, text: str) -> None:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             # a device or a pipe is written to; replacing it would break it for everybody
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            path.write_bytes(data)
             return
         try:
-            with open(temporary, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                file.write(text)
+            with open(temporary, "xb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

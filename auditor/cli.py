@@ -14,8 +14,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from auditor import __version__, flags
-from auditor.errors import ConfigError
-from auditor.findings import Verdict
+from auditor.exit_codes import exit_code, of_comparison
+from auditor.explain_command import explain
 from auditor.guard import AT_GATE, BELOW_GATE, FAILED, USAGE, guarded
 from auditor.terminal import plain, progress_bar, say
 
@@ -72,6 +72,7 @@ def scan(
     budget: flags.Budget = None,
     effort: flags.Effort = None,
     early_stop: flags.EarlyStop = None,
+    explain: flags.Explain = None,
     level: flags.Level = None,
     confirm_at: flags.ConfirmAt = None,
     image_count: flags.ImageCount = None,
@@ -98,18 +99,6 @@ def scan(
     for path in delivery.deliver(audit, targets):
         say(f"wrote {path}")
     return exit_code(audit.verdict, gate.fail_on)
-
-
-def exit_code(verdict: Verdict, fail_on: str) -> int:
-    """The exit code of a finished audit; an inconclusive one fails whatever the gate."""
-    if verdict is Verdict.INCONCLUSIVE:
-        return FAILED
-    failing = {
-        "suspicious": {Verdict.SUSPICIOUS, Verdict.BACKDOORED},
-        "backdoored": {Verdict.BACKDOORED},
-        "never": set[Verdict](),
-    }
-    return AT_GATE if verdict in failing[fail_on] else BELOW_GATE
 
 
 @app.command("inspect")
@@ -157,6 +146,9 @@ def inspect_command(
     if found.error is not None or (found.trial is not None and found.trial.blockers):
         return FAILED
     return AT_GATE if found.examination.dangers else BELOW_GATE
+
+
+app.command()(explain)
 
 
 @app.command()
@@ -224,22 +216,37 @@ def report(
     output: flags.Outputs = None,
 ) -> int:
     """Render the reports of a finished audit again, without scanning."""
-    from auditor import archive, delivery
+    from auditor import delivery
+    from auditor.audit_file import read_audit
 
     targets = delivery.targets(output or [], (audit_file,))
-    try:
-        text = audit_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(
-            f"expected an audit at {audit_file.name!a}, got: {reason}; name a file written by -o json="
-        ) from error
-    audit = archive.from_text(text)
+    audit = read_audit(audit_file)
     if not targets:
         delivery.show(audit, to_stderr=False)
     for path in delivery.deliver(audit, targets):
         say(f"wrote {path}")
     return BELOW_GATE
+
+
+@app.command(epilog="exit codes: 0 the second is no worse than the first, 1 it is worse, 2 either is inconclusive")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST.JSON", help="before, or one candidate", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="SECOND.JSON", help="after, or the other", show_default=False)],
+    output: flags.Outputs = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Set two audits that -o json= wrote side by side, without scanning."""
+    from auditor import comparing, delivery
+    from auditor.audit_file import read_audit
+
+    targets = delivery.targets(output or [], (first, second), delivery.COMPARISONS)
+    comparison = comparing.compare(read_audit(first), read_audit(second))
+    if not quiet:
+        to_stderr = any(target.path is None for target in targets)
+        delivery.show(comparison, to_stderr=to_stderr, group=delivery.COMPARISONS)
+    for path in delivery.deliver(comparison, targets):
+        say(f"wrote {path}")
+    return of_comparison(comparison)
 
 
 @app.command()

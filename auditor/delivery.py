@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from auditor import registry
-from auditor.archive import save_text
+from auditor.archive import save_bytes, save_text
 from auditor.errors import ConfigError
-from auditor.findings import Audit
+from auditor.terminal import say
+
+COMPARISONS = "auditor.comparisons"
+"""entry points that render a `Comparison`, as `registry.REPORTS` render an `Audit`"""
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,15 @@ class Target:
     format: str
     path: Path | None
     """None = standard output"""
-    render: Callable[[Audit], str]
+    render: Callable[[Any], str | bytes]
+    """where it has a ``check()``, that is called before the work starts and may raise `ConfigError`; where its
+    ``binary`` is true, it gives bytes"""
 
 
-def targets(outputs: Iterable[str], inputs: Iterable[Path | None] = ()) -> list[Target]:
+def targets(outputs: Iterable[str], inputs: Iterable[Path | None] = (), group: str = registry.REPORTS) -> list[Target]:
     """The targets of ``-o format=path``; raises `ConfigError` for one that could not be written.
 
-    A report is never written over one of ``inputs``.
+    A report is never written over one of ``inputs``. ``group`` names the entry points that render what is delivered.
     """
     taken = {path.resolve() for path in inputs if path is not None}
     found: list[Target] = []
@@ -35,7 +41,7 @@ def targets(outputs: Iterable[str], inputs: Iterable[Path | None] = ()) -> list[
         name, equals, where = text.partition("=")
         if not (name and equals and where):
             raise ConfigError(f"expected -o FORMAT=FILE, such as html=report.html, got {text!a}; name both")
-        render = registry.load(registry.REPORTS, name)
+        render = registry.load(group, name)
         path = None if where == "-" else Path(where)
         if path is None and any(target.path is None for target in found):
             raise ConfigError("expected one report on standard output, got two; give the other a file")
@@ -47,7 +53,20 @@ def targets(outputs: Iterable[str], inputs: Iterable[Path | None] = ()) -> list[
                 )
             taken.add(path.resolve())
         found.append(Target(name, path, render))
+    for target in found:
+        _check_ready(target)
     return found
+
+
+def _check_ready(target: Target) -> None:
+    if target.path is None and getattr(target.render, "binary", False) and sys.stdout.isatty():
+        raise ConfigError(
+            f"expected a file or a pipe for {target.format}, got a terminal, which cannot show it; "
+            f"write -o {target.format}=FILE, or redirect standard output"
+        )
+    check = getattr(target.render, "check", None)
+    if check is not None:
+        check()
 
 
 def check_writable(path: Path) -> None:
@@ -67,28 +86,49 @@ def check_writable(path: Path) -> None:
         )
 
 
-def show(audit: Audit, *, to_stderr: bool) -> None:
-    """Print the console report, in colour where a terminal wants it."""
+def show(subject: Any, *, to_stderr: bool, group: str = registry.REPORTS) -> None:
+    """Print the console report of an `Audit` (or what ``group`` renders), in colour where a terminal wants it."""
     from rich.console import Console
 
     console = Console(stderr=to_stderr)
-    render = registry.load(registry.REPORTS, "console")
-    text = render(audit, colour=console.is_terminal and not console.no_color, width=console.width)
+    render = registry.load(group, "console")
+    text = render(subject, colour=console.is_terminal and not console.no_color, width=console.width)
     stream = sys.stderr if to_stderr else sys.stdout
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 
 
-def deliver(audit: Audit, wanted: Iterable[Target]) -> list[Path]:
-    """Render all reports, then write them; returns the files written."""
-    rendered = [(target, target.render(audit)) for target in wanted]
-    written = []
-    for target, text in rendered:
-        if target.path is None:
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
-            sys.stdout.flush()
+def deliver(subject: Any, wanted: Iterable[Target]) -> Iterator[Path]:
+    """Render the reports and write them, one after the other; yields the files as they are written.
+
+    A report that fails does not take the others with it: its error is raised when they are written.
+    """
+    failed: list[Exception] = []
+    for target in wanted:
+        try:
+            _write(target, target.render(subject))
+        except Exception as error:  # a scan may have taken hours: whatever is wrong with one report, the rest is kept
+            failed.append(error)
         else:
-            save_text(target.path, text)
-            written.append(target.path)
-    return written
+            if target.path is not None:
+                yield target.path
+    for further in failed[1:]:
+        say(f"audit: {further}")
+    if failed:
+        raise failed[0]
+
+
+def _write(target: Target, content: str | bytes) -> None:
+    if target.path is not None:
+        if isinstance(content, bytes):
+            save_bytes(target.path, content)
+        else:
+            save_text(target.path, content)
+    elif isinstance(content, bytes):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(content if content.endswith("\n") else content + "\n")
+        sys.stdout.flush()

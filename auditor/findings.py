@@ -11,13 +11,16 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from auditor.exhibits import Array as Array
+from auditor.exhibits import Curve as Curve
+from auditor.exhibits import Exhibit as Exhibit
+from auditor.exhibits import Matrix as Matrix
+from auditor.exhibits import Picture as Picture
+from auditor.explanations import Explanation as Explanation
 from auditor.outliers import wilson
 
 SCHEMA_VERSION = 1
-
-Array = npt.NDArray[np.float32]
 
 
 class Verdict(StrEnum):
@@ -45,39 +48,6 @@ class Statistic:
     """which tail counts as evidence"""
     per: Literal["class", "source", "pair", "model"] = "class"
     """what one measurement speaks of"""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image worth looking at."""
-
-    title: str
-    pixels: Array
-    """(C, H, W), C of 1 or 3, in [0, 1]"""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A source × target table."""
-
-    title: str
-    values: Array
-    """(K, K): row = source class, column = target class; NaN where nothing was measured"""
-    unit: str
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One quantity against another."""
-
-    title: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    x_unit: str
-    y_unit: str
-
-
-Exhibit = Picture | Matrix | Curve
 
 
 @dataclass(frozen=True)
@@ -301,6 +271,8 @@ class Audit:
     """what this audit could not see, one sentence each"""
     file_findings: tuple[FileFinding, ...] = ()
     """what the files themselves show, seen before they were loaded"""
+    explanations: tuple[Explanation, ...] = ()
+    """pictures of why, of the classes that stand out and of the model as a whole"""
     schema_version: int = SCHEMA_VERSION
 
     def class_name(self, index: int) -> str:

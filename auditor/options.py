@@ -11,7 +11,7 @@ from auditor import calibration, registry
 from auditor.errors import ConfigError, NothingToScanError
 from auditor.flags import Gate
 from auditor.loading.limits import Limits
-from auditor.request import Confinement, ModelOptions, ScanRequest, ScanSettings
+from auditor.request import EXPLANATIONS, Confinement, ModelOptions, ScanRequest, ScanSettings
 from auditor.settings import build, declared, parse_assignments, read_toml
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -53,6 +53,7 @@ def assemble(
         worker=build(Confinement, tables.get("worker", {}), where="worker"),
         detectors=gate.detector,
         detector_settings={name: dict(tables[name]) for name in known if name in tables},
+        explanation_settings={name: dict(tables[name]) for name in EXPLANATIONS if name in tables},
     )
     _check_files(request)
     return request, gate
@@ -90,7 +91,7 @@ def _merged(*layers: Tables) -> dict[str, dict[str, Any]]:
 
 
 def _check_tables(tables: Tables, detectors: list[str]) -> None:
-    known = ["scan", "model", "reference", "limits", "worker", *detectors]
+    known = ["scan", "model", "reference", "limits", "worker", *EXPLANATIONS, *detectors]
     for name in tables:
         if name not in known:
             raise ConfigError(

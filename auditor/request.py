@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.settings import Setting
 
+EXPLANATIONS = ("salient_pattern", "sensitivity", "filters", "probes", "generation")
+"""tables of a settings file that tune explanations; `auditor.explain.subject` knows who declares each"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
@@ -64,6 +67,10 @@ class ScanSettings:
     image_count: Annotated[
         int, Setting("images used in all, half to search and half held out", low=40, high=100_000)
     ] = 600
+    explain: Annotated[
+        Literal["none", "standard", "full"],
+        Setting("pictures of why: standard takes less than half of the scan's image passes, full what the papers take"),
+    ] = "standard"
     black_box: Annotated[
         bool,
         Setting("where nothing converts the ONNX graph, go on by onnxruntime with what needs no gradients"),
@@ -106,3 +113,19 @@ class ScanRequest:
     """names to run; None = all that are registered"""
     detector_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """detector name → setting → value (strings or TOML values), unchecked"""
+    explanation_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """likewise for the tables of `EXPLANATIONS`"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What ``audit explain`` asks of a model, besides what a scan would be given."""
+
+    target: int
+    """the class to be explained"""
+    audit: Path | None = None
+    """a finished audit, as JSON, whose trigger of that class is put on the images"""
+    seed_image: Path | None = None
+    """an image to be turned into one of the class instead (`auditor.explain.generation`)"""
+    mask: Path | None = None
+    """the region of ``seed_image`` to be filled in: white where it is"""

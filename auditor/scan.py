@@ -1,72 +1,40 @@
 """The story of one audit, from a model file to a verdict. Read this first.
 
     file ──examine──▶ findings ──opening──▶ Classifier ──preflight──▶ Context ──detectors──▶ Outcomes ──verdict──▶ Audit
+                                                                                     why ◀──explain──┘
 
 ``audit scan`` tells it in a confined process of its own (`auditor.worker`); ``run`` tells it in this one.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from auditor import verdict
 from auditor.blind_spots import blind_spots
-from auditor.calibration import Given, read, using
+from auditor.calibration import read, using
 from auditor.context import Context, Progress, SearchImages
 from auditor.demonstrate import demonstrations
-from auditor.detector import Detector, Effort
 from auditor.errors import NothingToScanError
+from auditor.explaining import SHARE, check_settings, explain, of_audit
 from auditor.findings import Audit, ImageFacts, Outcome, Verdict
+from auditor.job import Job, share_of_time
 from auditor.measuring import choose_detectors, generator, measure, not_needed, skipped
 from auditor.models import Opened, of_suspect, open_models
 from auditor.preflight import Preflight
 from auditor.provenance import provenance, record_of
 from auditor.request import ScanRequest
 from auditor.search_images import gather
-from auditor.settings import parse_duration
 from auditor.weighing import singled_out
 
-Checkpoint = Callable[[Audit], None]
-"""told, once the models are open and after each detector, what the audit would say if it ended there"""
+Checkpoint = Callable[[Audit, bool], None]
+"""told, once the models are open and after each detector, what the audit would say if it ended there, and whether that
+is final"""
 
 NO_IMAGES = ImageFacts(source="none yet", count=0, held_out=0, labelled=False)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One scan: what was asked for, when it began, and who measures."""
-
-    request: ScanRequest
-    detectors: Sequence[tuple[str, Detector]]
-    began: float
-    started: datetime
-
-    @property
-    def deadline(self) -> float | None:
-        """The moment at which the time budget is spent."""
-        budget = parse_duration(self.request.settings.budget)
-        return None if budget is None else self.began + budget
-
-    @property
-    def may_stop(self) -> bool:
-        """Whether the audit ends once its verdict can no longer change."""
-        settings = self.request.settings
-        return settings.early_stop and settings.effort != Effort.THOROUGH
-
-    def given(self, models: Opened, checks: Preflight | None) -> Given:
-        """What the verdict's calibration depends on."""
-        suspect = models.suspect
-        return Given(
-            reference=self.request.reference is not None,
-            images=self.request.images is not None,
-            num_classes=suspect.num_classes,
-            input_values=math.prod(suspect.input_shape),
-            clean_accuracy=checks.clean_accuracy if checks is not None else None,
-        )
 
 
 def run(request: ScanRequest, *, progress: Progress | None = None, checkpoint: Checkpoint | None = None) -> Audit:
@@ -74,6 +42,8 @@ def run(request: ScanRequest, *, progress: Progress | None = None, checkpoint: C
     job = Job(request, choose_detectors(request), time.monotonic(), datetime.now(UTC))
     if not job.detectors:
         raise NothingToScanError("expected at least one detector to run, got none; leave out --detector or install one")
+    if request.settings.explain != "none":
+        check_settings(request.explanation_settings)
     with using(read(request.calibration) if request.calibration else None):
         return _run(job, progress, checkpoint)
 
@@ -82,13 +52,16 @@ def _run(job: Job, progress: Progress | None, checkpoint: Checkpoint | None) -> 
     request = job.request
     models = open_models(request)
     if checkpoint is not None:
-        checkpoint(conclude(job, models))
+        checkpoint(conclude(job, models), False)
     images, checks = gather(request, models.suspect, models.reference, progress)
     outcomes: tuple[Outcome, ...] = ()
     for outcomes in measure_all(job, models, images, checks, progress):
         if checkpoint is not None:
-            checkpoint(conclude(job, models, images, checks, outcomes))
-    return conclude(job, models, images, checks, outcomes, shown=True)
+            checkpoint(conclude(job, models, images, checks, outcomes), False)
+    audit = conclude(job, models, images, checks, outcomes, shown=True)
+    if checkpoint is not None:
+        checkpoint(audit, True)
+    return audit if checks.blockers else explained(job, models, images, audit, progress)
 
 
 def measure_all(
@@ -125,6 +98,32 @@ def measure_all(
             decided = job.may_stop and judged(job, models, done, checks).verdict is Verdict.BACKDOORED
         waiting = [skipped(name, detector, ctx, "not run yet") for name, detector in queue[position + 1 :]]
         yield (*done, *waiting)
+
+
+def explained(
+    job: Job, models: Opened, images: SearchImages, audit: Audit, progress: Progress | None
+) -> Audit:
+    """The audit with pictures of why; nothing else in it changes, whatever happens here."""
+    request, detail = job.request, job.request.settings.explain
+    ctx = Context(
+        model=models.suspect,
+        images=images,
+        rng=generator(request.settings.seed, "explanations"),
+        reference=models.reference,
+        deadline=job.deadline,
+    )
+    if detail == "none" or not ctx.differentiable:
+        return audit
+    if progress is not None:
+        ctx = replace(ctx, progress=progress)
+    allowance = int(SHARE * audit.image_passes) if detail == "standard" else None
+    try:
+        shown = explain(
+            ctx, of_audit(audit, detail), detail=detail, allowance=allowance, settings=request.explanation_settings
+        )
+    except KeyboardInterrupt:  # between two pictures
+        return audit
+    return replace(audit, explanations=shown)
 
 
 def conclude(
@@ -177,11 +176,3 @@ def judged(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Prefli
         blockers=checks.blockers if checks is not None else (),
         findings=of_suspect(models.findings),
     )
-
-
-def share_of_time(deadline: float | None, remaining: int) -> float | None:
-    """An equal share of the time that is left, as a moment."""
-    if deadline is None:
-        return None
-    now = time.monotonic()
-    return now + max(0.0, deadline - now) / remaining

@@ -18,6 +18,9 @@ from .wording import clean, number
 
 ROW_HEIGHT = 24
 
+Placing = Callable[[float], float]
+"""from a value to its position on the x axis in per cent"""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -150,12 +153,12 @@ def curves(lines: Sequence[tuple[Curve, bool]]) -> Markup:
 
     x is logarithmic when it spans a factor of ten or more. Empty when no curve has two finite points.
     """
-    points = [(_finite(curve), strong) for curve, strong in lines]
+    points = [(finite(curve), strong) for curve, strong in lines]
     points = sorted((entry for entry in points if len(entry[0]) > 1), key=lambda entry: entry[1])
     if not points:
         return Markup("")
     xs = sorted({x for pairs, _ in points for x, _ in pairs})
-    across, up = _placing(xs), nice_scale([y for pairs, _ in points for _, y in pairs])
+    across, up = placing(xs), nice_scale([y for pairs, _ in points for _, y in pairs])
     drawn = []
     for pairs, strong in points:
         path = " ".join(f"{10 * across(x):.1f},{200 - 2 * up.at(y):.1f}" for x, y in pairs)
@@ -170,22 +173,22 @@ def curves(lines: Sequence[tuple[Curve, bool]]) -> Markup:
         '<div class="plot"><svg class="levels" width="44" height="236" aria-hidden="true">{}</svg>'
         '<svg class="area" width="100%" height="236" role="img" aria-label="{}">{}{}{}</svg></div>'
     ).format(
-        _levels(up, "levels"),
+        levels(up, "levels"),
         f"{clean(first.y_unit, 80)} against {clean(first.x_unit, 80)}, {len(points)} curves",
-        _levels(up, "area"),
+        levels(up, "area"),
         inner,
-        _places(xs, across, "pixel" in first.x_unit and first.x_unit.startswith("share")),
+        places(xs, across, "pixel" in first.x_unit and first.x_unit.startswith("share")),
     )
 
 
-def _placing(xs: Sequence[float]) -> Callable[[float], float]:
+def placing(xs: Sequence[float]) -> Placing:
     """Position on the x axis in per cent, logarithmic for a wide range of positive values."""
     log = xs[0] > 0 and xs[-1] / xs[0] >= 10
     low, high = (math.log(xs[0]), math.log(xs[-1])) if log else (xs[0], xs[-1])
     return lambda x: 100 * ((math.log(x) if log else x) - low) / ((high - low) or 1.0)
 
 
-def _levels(up: Scale, part: str) -> Markup:
+def levels(up: Scale, part: str) -> Markup:
     """Names of the y ticks, or the lines across the plot."""
     text = Markup('<text class="tick" x="36" y="{:.1f}" text-anchor="end">{}</text>')
     line = Markup('<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>')
@@ -194,7 +197,7 @@ def _levels(up: Scale, part: str) -> Markup:
     return Markup("").join(line.format(210 - 2 * up.at(t)) for t in up.ticks)
 
 
-def _places(xs: Sequence[float], across: Callable[[float], float], shares: bool) -> Markup:
+def places(xs: Sequence[float], across: Placing, shares: bool) -> Markup:
     """Names of up to seven x ticks, as percentages for shares of the pixels."""
     ticks = xs if len(xs) <= 7 else [xs[round(i * (len(xs) - 1) / 5)] for i in range(6)]
     text = Markup('<text class="tick" x="{:.2f}%" y="229" text-anchor="{}">{}</text>')
@@ -203,6 +206,7 @@ def _places(xs: Sequence[float], across: Callable[[float], float], shares: bool)
     )
 
 
-def _finite(curve: Curve) -> list[tuple[float, float]]:
+def finite(curve: Curve) -> list[tuple[float, float]]:
+    """The points of a curve that are finite, by x."""
     pairs = zip(curve.x, curve.y, strict=False)
     return sorted((x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y))

@@ -7,63 +7,34 @@ embedded pictures; nothing else.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from functools import cache
-from importlib.resources import files
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from auditor.findings import Audit, Demonstration, Picture, Trigger
 
-from . import figures, wording
+from . import figures, page, wording
 from .sections import Figure, detector_sections
+from .story import stories
 from .summary import summary
 
 
 def render(audit: Audit) -> str:
     """The HTML page as text."""
-    css = _resource("report.css")
-    return _template().render(
+    return page.template("report.html").render(
+        **page.style("report.css"),
         audit=audit,
-        css=Markup(css),
-        css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii"),
         word=wording.VERDICT_WORDS[audit.verdict],
         meaning=wording.VERDICT_MEANING[audit.verdict],
         targets=wording.class_list(audit, audit.target_classes),
         sources=_sources(audit),
         trigger=_trigger(audit, audit.trigger) if audit.trigger else None,
         demonstrations=[_demonstration(audit, shown) for shown in audit.demonstrations],
+        stories=stories(audit),
         summary=summary(audit),
         sections=detector_sections(audit),
         samples=[_figure(picture) for picture in audit.images.samples[:24]],
         files=[("suspect", audit.model), *([("reference", audit.reference)] if audit.reference else [])],
         w=wording,
     )
-
-
-@cache
-def _resource(name: str) -> str:
-    return files("auditor.templates").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_safe,
-    )
-    return environment.from_string(_resource("report.html"))
-
-
-def _safe(value: Any) -> Any:
-    """Plain text loses what hides or reorders characters; finished markup was cleaned where it was made."""
-    return wording.clean(value, 20_000) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _sources(audit: Audit) -> str:

@@ -107,7 +107,7 @@ def _section(audit: Audit, outcome: Outcome) -> Section:
         note="" if outcome.skipped else outcome.note,
         bars=tuple(_all_bars(audit, outcome, found)),
         matrices=tuple(_matrices(audit, outcome, marked)),
-        plots=tuple(_plots(audit, outcome, leading)),
+        plots=tuple(plots(audit, outcome, leading)),
         leading=tuple(_picture_rows(audit, leading)),
         others=tuple(islice(_picture_rows(audit, others), OTHER_ROWS)),
         header=header,
@@ -246,7 +246,8 @@ def _matrices(audit: Audit, outcome: Outcome, marked: Sequence[int]) -> Iterable
                 yield MatrixView(exhibit.title, exhibit.unit, drawn, pairs)
 
 
-def _plots(audit: Audit, outcome: Outcome, leading: Sequence[Measurement]) -> Iterable[Plot]:
+def plots(audit: Audit, outcome: Outcome, leading: Sequence[Measurement]) -> Iterable[Plot]:
+    """The curves of an outcome on shared axes, those of ``leading`` drawn strong."""
     groups: dict[tuple[int, str, str], list[tuple[Measurement, Curve]]] = {}
     for m in outcome.measurements:
         for i, curve in enumerate(e for e in m.exhibits if isinstance(e, Curve)):

@@ -7,9 +7,10 @@ excites the convolutional base. On a clean class it resembles the object, on a b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
@@ -17,10 +18,20 @@ from torch.nn import functional as F
 
 from auditor.classifier import Classifier
 from auditor.explain.feature_maps import convolutional_base
+from auditor.explain.otsu import otsu
 from auditor.settings import Setting
 
 Track = Callable[[Iterable[int], str], Iterable[int]]
 """a loop that reports its progress, as `Context.track`"""
+
+Penalty = Callable[[Tensor], Tensor]
+"""p (C, H, W) → what a loss holds besides the cross-entropy, a scalar; differentiable"""
+
+LEAST_STEPS, LEAST_SAMPLES, LEAST_BATCH = 20, 16, 8
+"""`SalientPattern.affordable` goes no lower: with fewer, moments and mean probabilities are mostly chance"""
+
+PATCH_SHARE = (64 / 224) ** 2
+"""share of the image that the paper covers: 64×64 (Section 5.1) of VGG-16's 224×224"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +48,48 @@ class SalientPattern:
     refine_every: Annotated[int, Setting("steps between refinements", low=1, high=10_000, paper="50")] = 50
     steps: Annotated[int, Setting("steps in all", low=1, high=100_000, paper="300")] = 300
 
+    @property
+    def refinements(self) -> int:
+        """How many there are at most: one once γ is reached, one every ``refine_every`` steps, none after the last."""
+        return 0 if self.steps < 2 else 1 + (self.steps - 2) // self.refine_every
+
+    @property
+    def forwards(self) -> int:
+        """Images that are only looked at, at most: D both ways along ρ, the mini-batch under p_t; one a refinement."""
+        return self.steps * (2 * self.samples + self.batch) + self.refinements
+
+    @property
+    def passes(self) -> int:
+        """Image passes at most: steps · (batch + samples + batch/2), and one half a refinement.
+
+        One image forward and backward is one pass, a forward alone one half, as `Classifier.passes` counts.
+        """
+        return self.steps * self.batch + math.ceil(self.forwards / 2)
+
+    def affordable(self, passes: int) -> Self | None:
+        """The largest plan of these proportions that takes at most ``passes``; None where no useful one does.
+
+        Steps, samples and mini-batch shrink by one factor, each down to its ``LEAST_``, and ``refine_every`` with the
+        steps, so that there are about as many refinements.
+        """
+        if self.passes <= passes:
+            return self
+        fits, exceeds = 0.0, 1.0
+        if self._shrunk(fits).passes > passes:
+            return None
+        for _ in range(30):
+            part = (fits + exceeds) / 2
+            fits, exceeds = (part, exceeds) if self._shrunk(part).passes <= passes else (fits, part)
+        return self._shrunk(fits)
+
+    def _shrunk(self, part: float) -> Self:
+        steps, samples, batch = (
+            max(min(own, least), round(own * part))
+            for own, least in ((self.steps, LEAST_STEPS), (self.samples, LEAST_SAMPLES), (self.batch, LEAST_BATCH))
+        )
+        every = max(1, round(self.refine_every * steps / self.steps))
+        return replace(self, steps=steps, samples=samples, batch=batch, refine_every=every)
+
 
 @dataclass(frozen=True)
 class Salient:
@@ -48,7 +101,7 @@ class Salient:
     """mean probability of the class on the perturbed images, ℘ of line 22"""
     steps: int
     refined: bool
-    """False where the network has no maps to refine by"""
+    """False where γ was not reached, or the network has no maps to refine by"""
 
 
 @dataclass
@@ -69,26 +122,45 @@ def salient_pattern(
 ) -> Salient:
     """Algorithm 1 until γ, then Algorithm 2 and again Algorithm 1, refining every ``refine_every`` steps.
 
-    ``seed`` (C, H, W) and ``images`` (N, C, H, W) are in [0, 1]. Cost: steps · (batch + |D|) image passes at most; it
-    ends early only before the first refinement is due or when γ is not reached within ``steps``.
+    ``seed`` (C, H, W) and ``images`` (N, C, H, W) are in [0, 1]. Cost: ``plan.passes`` at most, less where there are
+    fewer than ``plan.samples`` images; it ends early only at γ where the network has no maps to refine by.
     """
     pool = images[torch.randperm(len(images), generator=rng)[: plan.samples]].to(model.device)
+    loop: Iterable[int] = range(plan.steps)
+    loop = loop if track is None else track(loop, f"salient pattern of class {target}")
+    return accumulate(model, seed, pool, target, plan, rng, loop)
+
+
+def accumulate(
+    model: Classifier,
+    seed: Tensor,
+    pool: Tensor,
+    target: int,
+    plan: SalientPattern,
+    rng: torch.Generator,
+    loop: Iterable[int],
+    *,
+    refining: bool = True,
+    penalty: Penalty | None = None,
+) -> Salient:
+    """What `salient_pattern` does, with all images of ``pool`` (N, C, H, W), on the model's device, as D.
+
+    ``loop`` counts the steps from 0 to ``plan.steps`` − 1. Without ``refining`` it is Algorithm 1 alone, to the last
+    step.
+    """
     seed = seed.to(model.device)
     p = torch.zeros_like(seed)
     moments = _Moments(torch.zeros_like(seed), torch.zeros_like(seed))
     probability, refined, since, step = 0.0, False, 0, 0
-    loop = range(plan.steps)
-    for step in loop if track is None else track(loop, f"salient pattern of class {target}"):
+    for step in loop:
         drawn = pool[torch.randint(len(pool), (plan.batch - 1,), generator=rng).to(pool.device)]
-        p, probability = estimate(model, seed, drawn, pool, target, p, moments, plan)
+        p, probability = estimate(model, seed, drawn, pool, target, p, moments, plan, penalty)
         since += 1
         due = probability >= plan.gamma if not refined else since >= plan.refine_every
-        if due and step + 1 < plan.steps:
+        if refining and due and step + 1 < plan.steps:
             finer = refine(model, p, plan)
             if finer is None:
-                if probability >= plan.gamma:
-                    break
-                continue
+                break
             p, refined, since = finer, True, 0
     return Salient(p.cpu(), probability, step + 1, refined)
 
@@ -102,22 +174,37 @@ def estimate(
     p: Tensor,
     moments: _Moments,
     plan: SalientPattern,
+    penalty: Penalty | None = None,
 ) -> tuple[Tensor, float]:
-    """One turn of Algorithm 1, lines 3 to 22: the next perturbation (C, H, W), and the mean probability ℘ under it."""
+    """One turn of Algorithm 1, lines 3 to 22: the next perturbation (C, H, W), and the mean probability ℘ under it.
+
+    With a penalty, the search of lines 11 to 19 compares losses: by the probability it would turn the penalty around.
+    """
     batch = torch.cat([seed.unsqueeze(0), drawn])
     gradient = _loss_gradient(model, (batch - p).clamp(0, 1), target)  # line 4
     moments.step += 1
     fused = fuse(gradient[0], gradient[1:])  # lines 6, 7
+    if penalty is not None:
+        moving = p.detach().requires_grad_(True)
+        fused = fused - torch.autograd.grad(penalty(moving), moving)[0]  # p is subtracted: images move the other way
     moments.first = plan.alpha * moments.first + (1 - plan.alpha) * fused
     moments.second = plan.beta * moments.second + (1 - plan.beta) * fused * fused
     t = moments.step
     rho = moments.first * (1 - plan.beta**t) ** 0.5 / (moments.second.sqrt() * (1 - plan.alpha**t)).clamp_min(1e-12)
     unit = rho / rho.abs().max().clamp_min(1e-12)
     # lines 11 to 19; the paper does not clip here, but a classifier takes images in [0, 1]
-    forth, back = (mean_probability(model, pool - p - sign * unit, target) for sign in (1, -1))
+    forth, back = (_favour(model, pool, p + sign * unit, target, penalty) for sign in (1, -1))
     p = p + rho if forth >= back else p - rho
     p = p * min(1.0, plan.eta / max(float(p.norm()), 1e-12))  # line 20
     return p, mean_probability(model, batch - p, target)
+
+
+def _favour(model: Classifier, pool: Tensor, p: Tensor, target: int, penalty: Penalty | None) -> float:
+    """What line 15 compares: the mean probability; with a penalty, the loss, negative."""
+    if penalty is None:
+        return mean_probability(model, pool - p, target)
+    sure = model.probabilities((pool - p).clamp(0, 1))[:, target]
+    return float(sure.clamp_min(1e-30).log().mean()) - float(penalty(p))
 
 
 def fuse(seed: Tensor, others: Tensor) -> Tensor:
@@ -145,27 +232,6 @@ def refine(model: Classifier, p: Tensor, plan: SalientPattern) -> Tensor | None:
     return finer * min(1.0, plan.eta / max(float(finer.norm()), 1e-12))
 
 
-def otsu(values: Tensor, bins: int = 64) -> float:
-    """Otsu's threshold (1979): the cut of a histogram of ``bins`` that parts it into two groups of least spread.
-
-    The largest value where all are equal, so that none lies above it.
-    """
-    flat = values.detach().flatten().float().cpu()
-    low, high = float(flat.min()), float(flat.max())
-    if high <= low:
-        return high
-    counts = torch.histc(flat, bins, low, high)
-    width = (high - low) / bins
-    centres = low + width * (torch.arange(bins) + 0.5)
-    below = counts.cumsum(0)[:-1]
-    above = counts.sum() - below
-    sums = (counts * centres).cumsum(0)
-    first, second = sums[:-1] / below.clamp_min(1), (sums[-1] - sums[:-1]) / above.clamp_min(1)
-    between = below * above * (first - second) ** 2
-    best = (between >= between.max() * (1 - 1e-6)).nonzero().flatten()  # a gap of empty bins ties: its middle
-    return low + width * float(best.float().mean() + 1)
-
-
 @torch.no_grad()
 def mean_probability(model: Classifier, images: Tensor, target: int) -> float:
     """Mean probability of a class on images (N, C, H, W), clipped to [0, 1] first."""
@@ -178,3 +244,48 @@ def _loss_gradient(model: Classifier, images: Tensor, target: int) -> Tensor:
     loss = F.cross_entropy(model.logits(moving), wanted, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, moving)
     return gradient
+
+
+def occluded(images: Tensor, region: Tensor) -> Tensor:
+    """Images (N, C, H, W) with their mean colour, one for all, where ``region`` (H, W) is True.
+
+    The gradients of all samples then agree there, which draws `salient_pattern` to it (Section 5.1, "Region specific
+    semantics", Figure 4). Give it the seed and the images together, so that the patch is the same in both.
+    """
+    colour = images.mean((0, 2, 3)).view(1, -1, 1, 1)
+    return torch.where(region.to(images.device), colour, images)
+
+
+def region_around(mask: Tensor, least: float = PATCH_SHARE) -> Tensor:
+    """The rectangle (H, W) of True around the places where ``mask`` (H, W) exceeds half its maximum.
+
+    It is widened evenly, within the image, until it is at least the share ``least``, in [0, 1], of the image. All of
+    the image where the mask is empty.
+    """
+    places = (mask.float() > mask.float().max() / 2).nonzero().cpu()
+    if not len(places):
+        return torch.ones(mask.shape, dtype=torch.bool)
+    (top, left), (bottom, right) = places.amin(0).tolist(), places.amax(0).tolist()
+    box = torch.zeros(mask.shape, dtype=torch.bool)
+    for margin in range(max(mask.shape)):
+        box[max(0, top - margin) : bottom + 1 + margin, max(0, left - margin) : right + 1 + margin] = True
+        if float(box.float().mean()) >= least:
+            break
+    return box
+
+
+def energy_map(perturbation: Tensor) -> Tensor:
+    """(H, W): squared ℓ2 energy of a perturbation (C, H, W) at each place, over the largest; in [0, 1]."""
+    energy = perturbation.float().square().sum(0)
+    return energy / energy.max().clamp_min(1e-30)
+
+
+def energy_inside(perturbation: Tensor, mask: Tensor) -> float:
+    """Share, in [0, 1], of the squared ℓ2 energy of a perturbation (C, H, W) that lies where ``mask`` (H, W) > 0."""
+    energy = energy_map(perturbation)
+    return float(energy[mask.to(energy.device) > 0].sum() / energy.sum().clamp_min(1e-30))
+
+
+def as_picture(perturbation: Tensor) -> Tensor:
+    """(C, H, W) in [0, 1]: what a perturbation (C, H, W) adds to images, −p, on grey, the largest value at an end."""
+    return 0.5 - 0.5 * perturbation / perturbation.abs().max().clamp_min(1e-12)

@@ -7,6 +7,6 @@ foreign input. A worker that dies leaves an `inconclusive` audit with the reason
 (`supervise`).
 """
 
-from auditor.worker.supervise import Inspected, as_json, inspect_file, scan
+from auditor.worker.supervise import Inspected, as_json, explain, inspect_file, scan
 
-__all__ = ["Inspected", "as_json", "inspect_file", "scan"]
+__all__ = ["Inspected", "as_json", "explain", "inspect_file", "scan"]

@@ -60,7 +60,12 @@ def main() -> None:
     request = protocol.decode_request(order["request"])
     try:
         confined = confine(request.worker)
-        tasks: dict[str, Task] = {"scan": _scan, "inspect": _inspect, "load": partial(_inspect, load=True)}
+        tasks: dict[str, Task] = {
+            "scan": _scan,
+            "inspect": _inspect,
+            "load": partial(_inspect, load=True),
+            "explain": partial(_explain, asked=order.get("question")),
+        }
         tasks[order["task"]](request, channel, confined)
     except KeyboardInterrupt:
         channel.send("interrupted")
@@ -102,11 +107,34 @@ def _scan(request: ScanRequest, channel: Channel, confined: bool) -> None:
 
     seal = _sealed(request)
 
-    def checkpoint(audit: Audit) -> None:
+    def checkpoint(audit: Audit, concluded: bool) -> None:
         seal.closed = False
         seal.check()
-        channel.send("checkpoint", audit=archive.to_dict(audit))
+        channel.send("checkpoint", audit=archive.to_dict(audit), concluded=concluded)
 
+    audit = run(request, progress=_progress(channel), checkpoint=checkpoint)
+    if not confined:
+        warning = "this system offers no bounds on memory and CPU time; the model was opened without them"
+        audit = replace(audit, warnings=(*audit.warnings, warning))
+    channel.send("done", audit=archive.to_dict(audit))
+
+
+def _explain(request: ScanRequest, channel: Channel, confined: bool, *, asked: Mapping[str, Any]) -> None:
+    from auditor.explain_one import explain_one
+    from auditor.record_json import encode_record
+
+    seal = _sealed(request)
+
+    def opened() -> None:
+        seal.closed = False
+        seal.check()
+
+    explained = explain_one(request, protocol.decode_question(asked), progress=_progress(channel), opened=opened)
+    channel.send("done", explained=encode_record(explained))
+
+
+def _progress(channel: Channel) -> Callable[[str, int, int], None]:
+    """Progress as messages, not too many of them."""
     told: dict[str, float] = {}
 
     def progress(label: str, done: int, total: int) -> None:
@@ -115,11 +143,7 @@ def _scan(request: ScanRequest, channel: Channel, confined: bool) -> None:
             told[label] = now
             channel.send("progress", label=label, done=int(done), total=int(total))
 
-    audit = run(request, progress=progress, checkpoint=checkpoint)
-    if not confined:
-        warning = "this system offers no bounds on memory and CPU time; the model was opened without them"
-        audit = replace(audit, warnings=(*audit.warnings, warning))
-    channel.send("done", audit=archive.to_dict(audit))
+    return progress
 
 
 def _sealed(request: ScanRequest) -> Seal:

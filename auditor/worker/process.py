@@ -24,7 +24,7 @@ KEPT_ERRORS = 4000
 class WorkerProcess:
     """One worker: ``python -m auditor.worker``, in a session of its own, so that Ctrl-C reaches it only through us."""
 
-    def __init__(self, task: str, request: Mapping[str, Any]) -> None:
+    def __init__(self, task: str, request: Mapping[str, Any], **more: Any) -> None:
         self._process = subprocess.Popen(
             # -P: the folder that the user stands in may hold a torch.py of somebody else's
             [sys.executable, "-P", "-m", "auditor.worker"],
@@ -46,7 +46,7 @@ class WorkerProcess:
         for thread in self._threads:
             thread.start()
         with contextlib.suppress(BrokenPipeError):  # it died already; its end says why
-            self._process.stdin.write(json.dumps({"task": task, "request": request}).encode("ascii") + b"\n")
+            self._process.stdin.write(json.dumps({"task": task, "request": request, **more}).encode("ascii") + b"\n")
             self._process.stdin.flush()
 
     def receive(self, seconds: float) -> Message | None:

@@ -1,8 +1,8 @@
 """What worker and command say to each other: one JSON object a line, every field checked by the reader.
 
-Towards the worker, once: ``{"task", "request", "debug"}``. From the worker, in this order: ``progress`` (label, done,
-total) and ``checkpoint`` (an audit as it would end here), any number of times; then one of ``done`` (the result),
-``error`` (what the user is told) or ``interrupted``.
+Towards the worker, once: ``{"task", "request"}``, and ``question`` for an explanation. From the worker, in this order:
+``progress`` (label, done, total) and ``checkpoint`` (an audit as it would end here, ``concluded`` when its verdict is
+final), any number of times; then one of ``done`` (the result), ``error`` (what the user is told) or ``interrupted``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from auditor import errors
 from auditor.errors import AuditError
 from auditor.loading.limits import Limits
-from auditor.request import Confinement, ModelOptions, ScanRequest, ScanSettings
+from auditor.request import Confinement, ModelOptions, Question, ScanRequest, ScanSettings
 from auditor.settings import build
 
 KINDS = frozenset({"progress", "checkpoint", "done", "error", "interrupted"})
@@ -91,6 +91,7 @@ def encode_request(request: ScanRequest) -> dict[str, Any]:
         "settings": asdict(request.settings),
         "detectors": request.detectors,
         "detector_settings": {name: dict(values) for name, values in request.detector_settings.items()},
+        "explanation_settings": {name: dict(values) for name, values in request.explanation_settings.items()},
         "limits": asdict(request.limits),
         "worker": asdict(request.worker),
     }
@@ -110,8 +111,29 @@ def decode_request(data: Mapping[str, Any]) -> ScanRequest:
         settings=build(ScanSettings, data["settings"], where="scan"),
         detectors=tuple(data["detectors"]) if data["detectors"] is not None else None,
         detector_settings=data["detector_settings"],
+        explanation_settings=data["explanation_settings"],
         limits=build(Limits, data["limits"], where="limits"),
         worker=build(Confinement, data["worker"], where="worker"),
+    )
+
+
+def encode_question(question: Question) -> dict[str, Any]:
+    """What ``audit explain`` asks, as JSON values."""
+    return {
+        "target": question.target,
+        "audit": _text(question.audit),
+        "seed_image": _text(question.seed_image),
+        "mask": _text(question.mask),
+    }
+
+
+def decode_question(data: Mapping[str, Any]) -> Question:
+    """The question that `encode_question` was given."""
+    return Question(
+        target=data["target"],
+        audit=_path(data["audit"]),
+        seed_image=_path(data["seed_image"]),
+        mask=_path(data["mask"]),
     )
 
 

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from auditor import __version__, archive, record_json
 from auditor.errors import AuditError, ConfigError
+from auditor.explained import Explained
 from auditor.findings import Audit, FileFacts, ImageFacts, Provenance, Trial, Verdict
 from auditor.inspection.examination import Examination
 from auditor.loading.file_format import check_is_file, sha256_of
-from auditor.request import ScanRequest
+from auditor.request import Question, ScanRequest
 from auditor.settings import parse_duration
 from auditor.worker import protocol
 from auditor.worker.process import WorkerProcess
@@ -132,6 +133,28 @@ def scan(request: ScanRequest, *, progress: Progress | None = None) -> Audit:
         worker.close()
 
 
+def explain(request: ScanRequest, question: Question, *, progress: Progress | None = None) -> Explained:
+    """``audit explain`` in a confined process of its own; raises `AuditError`, also when that process dies."""
+    for path in (request.model, request.reference):
+        if path is not None:
+            check_is_file(path, request.limits)
+    worker = WorkerProcess(
+        "explain", protocol.encode_request(request), question=protocol.encode_question(question)
+    )
+    watch = _Watch(worker, load_by=float("inf"), end_by=None, progress=progress)
+    try:
+        return cast(Explained, record_json.decode_record(Explained, watch.result().get("explained"), "explained"))
+    except WorkerDied as died:
+        raise AuditError(
+            f"expected pictures of '{request.model.name}', got no end of it: the process that drew them ended: {died}; "
+            "give it more with --set worker.memory_gib=N, or ask for less with --explain standard"
+        ) from None
+    except _NothingFinished:
+        raise KeyboardInterrupt from None
+    finally:
+        worker.close()
+
+
 @dataclass(frozen=True)
 class Inspected:
     """What is known of a file without scanning it."""
@@ -196,6 +219,9 @@ def _unfinished(request: ScanRequest, watch: _Watch, started: datetime, why: str
             why = f"{why}; {damaged}"
     if audit is None:
         audit = _never_opened(request, started)
+    if watch.checkpoint is not None and watch.checkpoint.get("concluded") is True:
+        warning = f"the verdict is final, its explanations are not: the process that drew them did not finish: {why}"
+        return replace(audit, warnings=(*audit.warnings, warning))
     told = f"the process that measured the model did not finish: {why}"
     verdict = Verdict.INCONCLUSIVE if audit.verdict is Verdict.NO_EVIDENCE else audit.verdict
     reason = f"Nothing can be concluded: {told}." if verdict is Verdict.INCONCLUSIVE else audit.reason

@@ -1,0 +1,177 @@
+"""Which classes are explained, in what order, and at what cost: pictures of why, once the verdict is there.
+
+Nothing here changes a verdict. A panel that fails, or finds no time or passes left, is left out with a note.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from auditor.context import Context
+from auditor.errors import OutOfBudget
+from auditor.explain.essence import region_panel, salient_panel
+from auditor.explain.gaze import attention_panel, sensitivity_panel
+from auditor.explain.inside import filters_panel, takeover_panel
+from auditor.explain.probing import probes_panel
+from auditor.explain.subject import Subject, plan
+from auditor.explain.transforms import Detail
+from auditor.explanations import Explanation, Panel, PanelKind, Role
+from auditor.findings import Audit, Evidence, Trigger
+
+SHARE = 0.45
+"""of the scan's image passes that explanations may take at the standard detail"""
+
+UNSCANNED = 12_000
+"""image passes that standard explanations may take where there was no scan"""
+
+PROBED = 0.4
+"""share of what the cheap panels left that the probes may take; salient patterns get the rest"""
+
+MOST_CLASSES = 2
+"""classes explained at the standard detail; full has no bound but `MOST_IN_FULL`"""
+
+MOST_IN_FULL = 10
+
+Draw = Callable[[Subject], Panel | None]
+
+LOOKS: tuple[tuple[PanelKind, Draw], ...] = (
+    ("attention", attention_panel),
+    ("sensitivity", sensitivity_panel),
+    ("takeover", takeover_panel),
+    ("filters", filters_panel),
+)
+"""of a class, cheap"""
+
+ESSENCE: tuple[tuple[PanelKind, Draw], ...] = (("salient pattern", salient_panel), ("region", region_panel))
+"""of a class, with what is left"""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A class to explain, and why."""
+
+    role: Role
+    target: int
+    trigger: Trigger | None = None
+    compared: int | None = None
+
+
+def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises `ConfigError` for what no explanation declares: before the work, not after it."""
+    for table in settings:
+        plan(table, settings)
+
+
+def explain(
+    ctx: Context,
+    chosen: Sequence[Chosen],
+    *,
+    detail: Detail,
+    allowance: int | None,
+    settings: Mapping[str, Mapping[str, Any]],
+) -> tuple[Explanation, ...]:
+    """Explanations of the chosen classes, then of the model as a whole. Never raises for what the model does.
+
+    ``allowance``: image passes for all of it, None = no bound. Ctrl-C ends it; what is drawn is kept.
+    """
+    drawing = _Drawing(ctx, allowance)
+    subjects = [Subject(ctx, c.target, c.compared, c.trigger, detail, settings=settings) for c in chosen]
+    panels = [[p for p in drawing.panels(s, LOOKS)] for s in subjects]
+    lead = subjects[0] if subjects else Subject(ctx, 0, detail=detail, settings=settings)
+    part = None if drawing.left is None else int(PROBED * max(0, drawing.left))
+    began, whole = time.monotonic(), drawing.panels(replace(lead, allowance=part), (("probes", probes_panel),))
+    of_model = Explanation("the model", None, tuple(whole), seconds=time.monotonic() - began)
+    for number, subject in enumerate(subjects):
+        kinds = ESSENCE if detail == "full" else ESSENCE[:1]
+        share = None if drawing.left is None else drawing.left // (len(subjects) - number)
+        panels[number] += drawing.panels(replace(subject, allowance=share), kinds)
+    return (
+        *(
+            Explanation(c.role, c.target, tuple(drawn), c.compared, seconds=drawing.seconds.get(c.target, 0.0))
+            for c, drawn in zip(chosen, panels, strict=True)
+        ),
+        of_model,
+    )
+
+
+class _Drawing:
+    """Panels one after the other, with the passes and seconds that they took."""
+
+    def __init__(self, ctx: Context, allowance: int | None) -> None:
+        self.ctx, self.left = ctx, allowance
+        self.halted = ""
+        self.seconds: dict[int, float] = {}
+
+    def panels(self, subject: Subject, kinds: Sequence[tuple[PanelKind, Draw]]) -> list[Panel]:
+        """One panel of each kind that applies."""
+        return [panel for kind, draw in kinds if (panel := self._panel(subject, kind, draw)) is not None]
+
+    def _panel(self, subject: Subject, kind: PanelKind, draw: Draw) -> Panel | None:
+        if not self.halted and self.left is not None and self.left <= 0:
+            return Panel(kind, note="left out: too few image passes were left for it; --explain full draws it")
+        if self.halted:
+            return Panel(kind, note=self.halted)
+        before, began = self._passes(), time.monotonic()
+        panel: Panel | None
+        try:
+            panel = draw(subject)
+        except OutOfBudget:
+            self.halted = "left out: the time budget was spent"
+            panel = Panel(kind, note=self.halted)
+        except KeyboardInterrupt:
+            self.halted = "left out: interrupted by the user"
+            panel = Panel(kind, note=self.halted)
+        except Exception as error:  # networks can fail in any way here, and the verdict must survive it
+            first = (str(error).strip().splitlines() or [""])[0]
+            panel = Panel(kind, note=f"could not be drawn: {type(error).__name__}: {first[:200]}")
+        took = self._passes() - before
+        if self.left is not None:
+            self.left -= took
+        self.seconds[subject.target] = self.seconds.get(subject.target, 0.0) + time.monotonic() - began
+        return None if panel is None else replace(panel, passes=took)
+
+    def _passes(self) -> int:
+        return self.ctx.model.passes + (self.ctx.reference.passes if self.ctx.reference else 0)
+
+
+def of_audit(audit: Audit, detail: Detail) -> list[Chosen]:
+    """The classes of an audit that are worth explaining: those that stand out; at full detail the leader else."""
+    k = audit.model.num_classes or 0
+    standing = list(audit.target_classes)[: MOST_CLASSES if detail == "standard" else MOST_IN_FULL]
+    plain = inconspicuous(audit, k)
+    if standing:
+        return [Chosen("stands out", c, trigger_of(audit, c), plain) for c in standing]
+    leading = [e for e in audit.evidence if e.target_classes]
+    if detail == "standard" or not leading:
+        return []
+    first = min(leading, key=lambda e: e.p_value).target_classes[0]
+    return [Chosen("most conspicuous", first, trigger_of(audit, first), plain)]
+
+
+def trigger_of(audit: Audit, target: int) -> Trigger | None:
+    """The best trigger that was recovered for a class, on held-out images; the audit's own first."""
+    found = [m for o in audit.outcomes for m in o.measurements if m.trigger is not None and m.target_class == target]
+    if any(m.trigger is audit.trigger for m in found):
+        return audit.trigger
+    triggers = [m.trigger for m in found if m.trigger is not None]
+    return max(triggers, key=lambda t: t.success_rate, default=None)
+
+
+def inconspicuous(audit: Audit, num_classes: int) -> int | None:
+    """A class in the middle of what was ranked by class, no target and no source; None with fewer than three."""
+    taken = {*audit.target_classes, *audit.source_classes}
+    others = [c for c in range(num_classes) if c not in taken]
+    if not others or num_classes < 3:
+        return None
+    scores = _scores(audit.evidence, num_classes)
+    ranked = sorted(others, key=lambda c: scores[c] if math.isfinite(scores[c]) else math.inf)
+    return ranked[len(ranked) // 2]
+
+
+def _scores(evidence: Sequence[Evidence], num_classes: int) -> Sequence[float]:
+    ranked: Iterator[Evidence] = (e for e in sorted(evidence, key=lambda e: e.p_value) if len(e.scores) == num_classes)
+    return next((e.scores for e in ranked), [0.0] * num_classes)

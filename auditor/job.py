@@ -1,0 +1,57 @@
+"""One scan under way: what was asked for, when it began, and how its time is shared."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from auditor.calibration import Given
+from auditor.detector import Detector, Effort
+from auditor.models import Opened
+from auditor.preflight import Preflight
+from auditor.request import ScanRequest
+from auditor.settings import parse_duration
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan: what was asked for, when it began, and who measures."""
+
+    request: ScanRequest
+    detectors: Sequence[tuple[str, Detector]]
+    began: float
+    started: datetime
+
+    @property
+    def deadline(self) -> float | None:
+        """The moment at which the time budget is spent."""
+        budget = parse_duration(self.request.settings.budget)
+        return None if budget is None else self.began + budget
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the audit ends once its verdict can no longer change."""
+        settings = self.request.settings
+        return settings.early_stop and settings.effort != Effort.THOROUGH
+
+    def given(self, models: Opened, checks: Preflight | None) -> Given:
+        """What the verdict's calibration depends on."""
+        suspect = models.suspect
+        return Given(
+            reference=self.request.reference is not None,
+            images=self.request.images is not None,
+            num_classes=suspect.num_classes,
+            input_values=math.prod(suspect.input_shape),
+            clean_accuracy=checks.clean_accuracy if checks is not None else None,
+        )
+
+
+def share_of_time(deadline: float | None, remaining: int) -> float | None:
+    """An equal share of the time that is left, as a moment."""
+    if deadline is None:
+        return None
+    now = time.monotonic()
+    return now + max(0.0, deadline - now) / remaining
