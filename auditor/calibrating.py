@@ -51,7 +51,7 @@ def calibrate(
     found: list[Sample] = []
     for request in requests:
         name = str(request.model)
-        settings = replace(request.settings, early_stop=False)
+        settings = replace(request.settings, early_stop=False, explain="none")
         try:
             audit = worker.scan(replace(request, settings=settings), progress=progress)
         except AuditError as error:

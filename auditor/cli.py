@@ -14,7 +14,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from auditor import __version__, flags
-from auditor.exit_codes import exit_code, of_comparison
+from auditor.compare_command import COMPARED, compare
+from auditor.exit_codes import exit_code
 from auditor.explain_command import explain
 from auditor.guard import AT_GATE, BELOW_GATE, FAILED, USAGE, guarded
 from auditor.terminal import plain, progress_bar, say
@@ -85,6 +86,7 @@ def scan(
     fail_on: flags.FailOn = None,
     output: flags.Outputs = None,
     quiet: flags.Quiet = False,
+    no_color: flags.NoColor = False,
 ) -> int:
     """Scan a model for a backdoor: print the verdict, write reports, and exit by the verdict."""
     given = locals()
@@ -214,6 +216,7 @@ def report(
         Path, typer.Argument(metavar="AUDIT.JSON", help="written by -o json=", show_default=False)
     ],
     output: flags.Outputs = None,
+    no_color: flags.NoColor = False,
 ) -> int:
     """Render the reports of a finished audit again, without scanning."""
     from auditor import delivery
@@ -228,25 +231,7 @@ def report(
     return BELOW_GATE
 
 
-@app.command(epilog="exit codes: 0 the second is no worse than the first, 1 it is worse, 2 either is inconclusive")
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="FIRST.JSON", help="before, or one candidate", show_default=False)],
-    second: Annotated[Path, typer.Argument(metavar="SECOND.JSON", help="after, or the other", show_default=False)],
-    output: flags.Outputs = None,
-    quiet: flags.Quiet = False,
-) -> int:
-    """Set two audits that -o json= wrote side by side, without scanning."""
-    from auditor import comparing, delivery
-    from auditor.audit_file import read_audit
-
-    targets = delivery.targets(output or [], (first, second), delivery.COMPARISONS)
-    comparison = comparing.compare(read_audit(first), read_audit(second))
-    if not quiet:
-        to_stderr = any(target.path is None for target in targets)
-        delivery.show(comparison, to_stderr=to_stderr, group=delivery.COMPARISONS)
-    for path in delivery.deliver(comparison, targets):
-        say(f"wrote {path}")
-    return of_comparison(comparison)
+app.command(epilog=COMPARED)(compare)
 
 
 @app.command()

@@ -96,6 +96,8 @@ def explain(
     inputs = (request.model, request.reference, request.images, config, audit, generate, mask)
     wanted = output or (["png=generated.png"] if generate is not None else ["html=explanation.html"])
     targets = delivery.targets(wanted, inputs, EXPLANATIONS)
+    if generate is None and any(t.format == "png" for t in targets):
+        raise ConfigError("expected an image to write, got none; png= goes with --generate SEED_IMAGE")
     question = Question(target=target, audit=audit, seed_image=generate, mask=mask)
     with progress_bar(quiet) as progress:
         explained = worker.explain(request, question, progress=progress)

@@ -80,18 +80,22 @@ def explain(
     """
     drawing = _Drawing(ctx, allowance)
     subjects = [Subject(ctx, c.target, c.compared, c.trigger, detail, settings=settings) for c in chosen]
-    panels = [[p for p in drawing.panels(s, LOOKS)] for s in subjects]
+    panels = [drawing.panels(s, LOOKS) for s in subjects]
     lead = subjects[0] if subjects else Subject(ctx, 0, detail=detail, settings=settings)
     part = None if drawing.left is None else int(PROBED * max(0, drawing.left))
     began, whole = time.monotonic(), drawing.panels(replace(lead, allowance=part), (("probes", probes_panel),))
-    of_model = Explanation("the model", None, tuple(whole), seconds=time.monotonic() - began)
+    of_model = Explanation(
+        "the model", None, tuple(whole), triggered=lead.trigger is not None, seconds=time.monotonic() - began
+    )
     for number, subject in enumerate(subjects):
         kinds = ESSENCE if detail == "full" else ESSENCE[:1]
         share = None if drawing.left is None else drawing.left // (len(subjects) - number)
         panels[number] += drawing.panels(replace(subject, allowance=share), kinds)
     return (
         *(
-            Explanation(c.role, c.target, tuple(drawn), c.compared, seconds=drawing.seconds.get(c.target, 0.0))
+            Explanation(
+                c.role, c.target, tuple(drawn), c.compared, c.trigger is not None, drawing.seconds.get(c.target, 0.0)
+            )
             for c, drawn in zip(chosen, panels, strict=True)
         ),
         of_model,
@@ -154,11 +158,15 @@ def of_audit(audit: Audit, detail: Detail) -> list[Chosen]:
 
 def trigger_of(audit: Audit, target: int) -> Trigger | None:
     """The best trigger that was recovered for a class, on held-out images; the audit's own first."""
-    found = [m for o in audit.outcomes for m in o.measurements if m.trigger is not None and m.target_class == target]
-    if any(m.trigger is audit.trigger for m in found):
+    if audit.trigger is not None and audit.target_classes == (target,):
         return audit.trigger
-    triggers = [m.trigger for m in found if m.trigger is not None]
-    return max(triggers, key=lambda t: t.success_rate, default=None)
+    found = [
+        m.trigger
+        for outcome in audit.outcomes
+        for m in outcome.measurements
+        if m.trigger is not None and m.target_class == target
+    ]
+    return max(found, key=lambda t: t.success_rate, default=None)
 
 
 def inconspicuous(audit: Audit, num_classes: int) -> int | None:

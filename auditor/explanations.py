@@ -50,8 +50,8 @@ class Explanation:
     panels: tuple[Panel, ...]
     compared_with: int | None = None
     """an inconspicuous class that is shown beside it"""
-    note: str = ""
-    """why it is incomplete"""
+    triggered: bool = False
+    """whether a recovered trigger was put on the images"""
     seconds: float = 0.0
 
     @property

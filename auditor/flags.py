@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -134,10 +135,26 @@ Outputs = Annotated[
         "--output",
         "-o",
         metavar="FORMAT=FILE",
-        help="report to write, repeatable: html=report.html, json=audit.json; - is standard output",
+        help="report to write, repeatable: html=report.html, pdf=report.pdf (by Chromium), json=audit.json; - is "
+        "standard output",
         show_default=False,
     ),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="no progress and no console report", show_default=False)
+]
+
+
+def _without_colour(wanted: bool) -> bool:
+    """rich and everything else that draws here obeys NO_COLOR (no-color.org)."""
+    if wanted:
+        os.environ["NO_COLOR"] = "1"
+    return wanted
+
+
+NoColor = Annotated[
+    bool,
+    typer.Option(
+        "--no-color", help="no colours, as with NO_COLOR set", show_default=False, callback=_without_colour
+    ),
 ]

@@ -36,7 +36,7 @@ def request_of(
         images=folder / card["images"] if mode.endswith("images") else None,
         model_options=ModelOptions(**shared),
         reference_options=ModelOptions(arch=card["reference_architecture"], **theirs) if with_reference else None,
-        settings=ScanSettings(effort=effort, early_stop=early_stop, seed=seed),  # type: ignore[arg-type]
+        settings=ScanSettings(effort=effort, early_stop=early_stop, seed=seed, explain="none"),  # type: ignore[arg-type]
     )
 
 

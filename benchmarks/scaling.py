@@ -56,7 +56,7 @@ def measured(model: Path, card: dict[str, object], classes: int, images: Path | 
         model=model,
         images=images,
         model_options=ModelOptions(**{k: tuple(v) for k, v in preprocess.items()}),
-        settings=ScanSettings(device="cpu"),
+        settings=ScanSettings(device="cpu", explain="none"),
     )
     audit = worker.scan(request)
     return audit.verdict.value, audit.image_passes, audit.seconds

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from auditor.explanations import Explanation, Panel
 from auditor.findings import Audit
 
-from .wording import class_name, number, percent
+from .wording import class_name, percent
 
 HEADINGS = {
     "attention": "Where it looks",
@@ -27,7 +27,7 @@ Names = Callable[[int], str]
 
 def heading(panel: Panel, explained: Explanation) -> str:
     """The title of a panel."""
-    if panel.kind == "filters" and explained.role == "asked for":
+    if panel.kind == "filters" and not explained.triggered:
         return "Which features the class excites"
     return HEADINGS.get(panel.kind, panel.kind)
 
@@ -131,7 +131,7 @@ def _takeover(panel: Panel, explained: Explanation, name: Names) -> str:
 
 
 def _filters(panel: Panel, explained: Explanation, name: Names) -> str:
-    what = "class" if explained.role == "asked for" else "trigger"
+    what = "trigger" if explained.triggered else "class"
     return (
         f"Of the filters that the {what} excites most, in deviations of their usual activity, each picture is the "
         "image that excites one most."
@@ -140,14 +140,14 @@ def _filters(panel: Panel, explained: Explanation, name: Names) -> str:
 
 def _probes(panel: Panel, explained: Explanation, name: Names) -> str:
     n = panel.numbers
-    attacks = [f"{percent(share)} {key.removeprefix('PGD, ')}" for key, share in n.items() if key.startswith("PGD")]
+    attacks = [f"{percent(share)} at {key.removeprefix('PGD, ')}" for key, share in n.items() if key.startswith("PGD")]
     seen = "Of the answers the model gives to undisturbed images, the curves show the share that it keeps."
     if attacks:
-        seen += f" Under an attack on every pixel (PGD) it keeps {'; '.join(attacks)}."
+        seen += f" Under an attack on every pixel (PGD, changes of at most ε) it keeps {', '.join(attacks)}."
     median, blur = n.get("kept under median filters"), n.get("kept under blur")
     if median is not None and blur is not None:
         seen += (
-            f" On average it keeps {number(100 * median)} % under median filters, which leave silhouettes, and "
-            f"{number(100 * blur)} % under blur."
+            f" On average it keeps {percent(median)} under median filters, which leave silhouettes, and "
+            f"{percent(blur)} under blur, which softens everything alike."
         )
     return seen

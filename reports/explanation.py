@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from auditor.array_json import png_bytes
-from auditor.errors import ConfigError
 from auditor.explained import Explained
 from auditor.record_json import encode_record
 
@@ -35,11 +34,18 @@ def render_json(found: Explained) -> str:
     return json.dumps(encode_record(found), indent=1, allow_nan=False).replace("##", "#\\u0023") + "\n"
 
 
-def render_png(found: Explained) -> bytes:
-    """The generated image; raises `ConfigError` where none was asked for."""
-    if found.generated is None:
-        raise ConfigError("expected an image to write, got none; png= goes with --generate SEED_IMAGE")
-    return png_bytes(figures.displayable(found.generated.pixels))
+class Png:
+    """The generated image; nothing where none was asked for, which the command refuses beforehand."""
+
+    binary = True
+    """never written to a terminal"""
+
+    def __call__(self, found: Explained) -> bytes:
+        """The file's bytes."""
+        return png_bytes(figures.displayable(found.generated.pixels)) if found.generated is not None else b""
+
+
+render_png = Png()
 
 
 def _names(found: Explained) -> explained.Names:

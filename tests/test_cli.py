@@ -124,7 +124,7 @@ def test_exit_code_of_each_verdict(
         (["scan", "m.onnx", "--config", "missing.toml"], 4, "expected a settings file"),
         (["scan", "m.onnx", "--reference-mean", "0.5"], 4, "add --reference"),
         (["scan", "m.onnx", "--classes", "missing.txt"], 4, "expected a file of class names"),
-        (["scan", "m.onnx", "-o", "pdf=a.pdf"], 4, "expected a report among"),
+        (["scan", "m.onnx", "-o", "docx=a.docx"], 4, "expected a report among"),
         (["scan", "m.onnx", "-o", "report.html"], 4, "expected -o FORMAT=FILE"),
         (["scan", "m.onnx", "-o", "html=missing/r.html"], 4, "expected an existing folder"),
         (["scan", "m.onnx", "-o", "html=."], 4, "expected a file to write"),

@@ -21,11 +21,11 @@ README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- audit scan --help -->\n```text\n)(.*?)(```\n<!-- end of audit scan --help -->)", re.DOTALL)
 
 
-def help_text() -> str:
+def help_text(command: str = "scan") -> str:
     """``audit scan --help`` at 90 columns, without colour."""
     environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1", "PYTHONUTF8": "1"}
     environment.pop("FORCE_COLOR", None)
-    argv = [sys.executable, "-m", "auditor", "scan", "--help"]
+    argv = [sys.executable, "-m", "auditor", command, "--help"]
     done = subprocess.run(argv, capture_output=True, encoding="utf-8", check=True, env=environment)
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()) + "\n"
 
@@ -55,7 +55,8 @@ def test_links_lead_to_files(page: str) -> None:
 
 def test_commands_and_options_that_are_shown_exist() -> None:
     text = README.read_text(encoding="utf-8")
-    known = set(re.findall(r"(?<!\w)--[a-z][a-z-]+", help_text())) | {"--backdoor", "--help", "--load", "--out"}
+    helped = help_text() + help_text("explain")
+    known = set(re.findall(r"(?<!\w)--[a-z][a-z-]+", helped)) | {"--backdoor", "--help", "--load", "--out"}
     assert set(re.findall(r"(?<!\w|-)--[a-z][a-z-]+", text)) <= known
 
 

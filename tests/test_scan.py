@@ -23,7 +23,7 @@ from auditor.demo_training import (
     save_onnx,
     train,
 )
-from auditor.errors import ImagesError, ModelMismatchError, NothingToScanError
+from auditor.errors import ConfigError, ImagesError, ModelMismatchError, NothingToScanError
 from auditor.findings import Audit, Verdict
 from auditor.request import ModelOptions, ScanRequest, ScanSettings
 
@@ -59,7 +59,7 @@ def options(module: str) -> ModelOptions:
 
 
 def audit(folder: Path, module: str, *, reference: bool = False, progress: Any = None, **more: Any) -> Audit:
-    settings = {"seed": 3, "image_count": 100, **more.pop("settings", {})}
+    settings = {"seed": 3, "image_count": 100, "explain": "none", **more.pop("settings", {})}
     request = ScanRequest(
         model=folder / f"{module}.pt",
         model_options=options(module),
@@ -105,6 +105,19 @@ def test_the_demonstration_shows_what_the_models_answer(folder: Path) -> None:
         changed = np.abs(shown.after.pixels - shown.before.pixels).max(0) > 1e-6
         assert (changed <= (found.trigger.mask > 0)).all()
         assert 0 <= shown.confidence_before <= 1
+
+
+def test_explanations_cost_less_than_half_and_change_nothing(folder: Path) -> None:
+    plain = audit(folder, "Patched", reference=True)
+    told = audit(folder, "Patched", reference=True, settings={"explain": "standard"})
+    assert plain.explanations == ()
+    assert (told.verdict, told.score, told.target_classes) == (plain.verdict, plain.score, plain.target_classes)
+    assert told.image_passes == plain.image_passes
+    assert [(e.role, e.target_class) for e in told.explanations] == [("stands out", TARGET), ("the model", None)]
+    assert 0 < sum(e.passes for e in told.explanations) < told.image_passes / 2
+    wrong = {"salient_pattern": {"steps": "many"}}
+    with pytest.raises(ConfigError, match=r"salient_pattern\.steps"):
+        audit(folder, "Patched", settings={"explain": "full"}, explanation_settings=wrong)
 
 
 def test_every_detector_runs_and_the_record_is_complete(folder: Path) -> None:

@@ -59,10 +59,18 @@ def _curves(profile: Profile) -> tuple[Curve, ...]:
         curves.append(Curve("answers kept", x, tuple(family.accuracy), axis, "share of images"))
         if family.success is not None:
             curves.append(Curve("trigger's success", x, tuple(family.success), axis, "share of images"))
+        if family.unprompted is not None:
+            curves.append(Curve("the same without the trigger", x, tuple(family.unprompted), axis, "share of images"))
     return tuple(curves)
 
 
 def _numbers(profile: Profile) -> dict[str, float]:
-    numbers = {f"{a.name}, ε {a.epsilon:.4g}": a.accuracy for a in profile.attacks}
+    numbers = {f"{a.name}, ε = {_radius(a.epsilon)}": a.accuracy for a in profile.attacks}
     shape, texture = profile.texture_or_shape
     return {**numbers, "kept under median filters": shape, "kept under blur": texture}
+
+
+def _radius(epsilon: float) -> str:
+    """Whole levels of 255 as such."""
+    levels = epsilon * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{epsilon:.4g}"

@@ -182,11 +182,7 @@ def running(pid: int) -> bool:
 
 
 def test_a_browser_that_fails_at_the_end_takes_no_other_report_with_it(
-    play: Play,
-    tmp_path: Path,
-    backdoored: Audit,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    play: Play, tmp_path: Path, backdoored: Audit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play(f"if (here / 'scanned').exists(): sys.exit('out of memory')\n{WORKING}")
 

@@ -207,6 +207,15 @@ def test_a_worker_that_dies_leaves_what_was_finished(
     assert ("so far" in audit.reason) == (after is Verdict.BACKDOORED)
 
 
+def test_a_worker_that_dies_while_explaining_keeps_its_verdict(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    final = told(replace(AUDIT, verdict=Verdict.NO_EVIDENCE, reason="all measured"))
+    concluded = Message("checkpoint", {**final.body, "concluded": True})
+    audit = scanned(monkeypatch, model, Scripted(concluded))
+    assert audit.verdict is Verdict.NO_EVIDENCE
+    assert audit.reason == "all measured"
+    assert "the verdict is final, its explanations are not" in audit.warnings[-1]
+
+
 @pytest.mark.parametrize(
     "script",
     [
