@@ -136,10 +136,7 @@ def _class_evidence(
     values = np.array([m.value for m in measured])
     rise, leaders = prominence(values) if outcome.statistic.suspicious == "high" else leading_gap(values)
     what = "prominence" if outcome.statistic.suspicious == "high" else "gap"
-    scores = np.full(num_classes, np.nan)
-    scores[[m.target_class for m in measured]] = values
-    targets = tuple(measured[i].target_class for i in leaders)
-    return _evidence(outcome, what, given, rise, targets, scores=scores, values=values)
+    return _ranked(outcome, what, given, rise, leaders, [m.target_class for m in measured], values, num_classes)
 
 
 def _plain_evidence(
@@ -155,10 +152,24 @@ def _plain_evidence(
         return
     values = np.array([max(0.0, m.extras[SUCCESS] - m.extras.get(ON_REFERENCE, 0.0)) for m in small])
     rise, leaders = prominence(values)
+    yield _ranked(outcome, PLAIN, given, rise, leaders, [m.target_class for m in small], values, num_classes)
+
+
+def _ranked(
+    outcome: Outcome,
+    what: str,
+    given: Given,
+    rise: float,
+    leaders: Sequence[int],
+    classes: Sequence[int],
+    values: np.ndarray,
+    num_classes: int,
+) -> Evidence:
+    """Evidence of the leading classes, with every class's number in its place."""
     scores = np.full(num_classes, np.nan)
-    scores[[m.target_class for m in small]] = values
-    targets = tuple(small[i].target_class for i in leaders)
-    yield _evidence(outcome, PLAIN, given, rise, targets, scores=scores, values=values)
+    scores[list(classes)] = values
+    targets = tuple(classes[i] for i in leaders)
+    return _evidence(outcome, what, given, rise, targets, scores=scores, values=values)
 
 
 def _pair_evidence(

@@ -94,6 +94,11 @@ class WholeImage:
         int, Setting("leading classes searched on the reference too, and less its yield; 0 = off", low=0, high=100_000)
     ] = 3
 
+    @property
+    def doses(self) -> tuple[float, ...]:
+        """The strengths in falling order, the full one first: at it the trigger's success is counted."""
+        return tuple(sorted({1.0, *self.strengths}, reverse=True))
+
     def transform(self) -> Transform:
         """The family that is searched."""
         raise NotImplementedError
@@ -152,8 +157,8 @@ class WholeImage:
         for row, target in enumerate(targets):
             count = self.test_images if target in kept else few
             images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][:count]
-            commanding, success = torch.zeros(len(self.strengths)), torch.zeros(len(self.strengths))
-            for column, strength in enumerate(self.strengths):
+            commanding, success = torch.zeros(len(self.doses)), torch.zeros(len(self.doses))
+            for column, strength in enumerate(self.doses):
                 with model.fast():
                     margin = target_margin(changed_logits(model, family, images, theta[row], strength), target)
                 commanding[column] = (margin > usual).float().mean()
@@ -207,7 +212,7 @@ class WholeImage:
         shown: tuple[Exhibit, ...] = ()
         if commanding > 0:
             power = tuple(ours.dose[target].tolist())
-            dose = Curve("predictive power", self.strengths, power, "share of the full strength", "share of images")
+            dose = Curve("predictive power", self.doses, power, "share of the full strength", "share of images")
             shown = (*family.pictures(theta[target], shape), dose)
         return Measurement(value=value, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
 

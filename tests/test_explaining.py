@@ -13,7 +13,7 @@ from torch import nn
 from auditor import explaining
 from auditor.context import Context, SearchImages
 from auditor.errors import ConfigError
-from auditor.explain.subject import Subject, in_turn
+from auditor.explain.subject import LARGEST, Subject, in_turn, picture
 from auditor.explaining import Chosen, check_settings, explain, inconspicuous, of_audit, trigger_of
 from auditor.explanations import Panel
 from auditor.findings import Evidence, ImageFacts, Measurement, Outcome, Statistic, Trigger
@@ -195,3 +195,9 @@ def test_an_inconspicuous_class_is_in_the_middle() -> None:
 
 def test_images_come_from_every_class_in_turn() -> None:
     assert in_turn({0: 5, 1: 5, 2: 7, 3: 5, 4: 7}) == [0, 2, 1, 4, 3]
+
+
+def test_large_pictures_are_made_smaller() -> None:
+    shown = picture("x", torch.rand(3, 224, 112))
+    assert shown.pixels.shape == (3, LARGEST, LARGEST // 2)
+    assert picture("x", torch.rand(2, 8, 8)).pixels.shape == (1, 8, 8)

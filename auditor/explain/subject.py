@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from auditor.classifier import Classifier
 from auditor.context import Context
@@ -20,6 +21,9 @@ from auditor.settings import build
 
 EXAMPLES = 3
 """images on which a look is shown"""
+
+LARGEST = 160
+"""pixels a side that a picture keeps: reports show it no larger, and dozens of them would weigh megabytes"""
 
 DECLARED: Mapping[str, tuple[str, str]] = {
     "salient_pattern": ("auditor.explain.salient_pattern", "SalientPattern"),
@@ -113,8 +117,12 @@ def in_turn(classes: Mapping[int, int]) -> list[int]:
 
 
 def picture(title: str, pixels: Tensor) -> Picture:
-    """A tensor (C, H, W) in [0, 1] as a picture; further channels than three are averaged."""
+    """A tensor (C, H, W) in [0, 1] as a picture; further channels than three are averaged, large ones made smaller."""
     shown = pixels.detach().float().clamp(0, 1).cpu()
+    if max(shown.shape[1:]) > LARGEST:
+        scale = LARGEST / max(shown.shape[1:])
+        size = (max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[2] * scale)))
+        shown = F.interpolate(shown[None], size, mode="area")[0]
     return Picture(title, (shown if shown.shape[0] in (1, 3) else shown.mean(0, keepdim=True)).numpy())
 
 
