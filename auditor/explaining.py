@@ -28,7 +28,7 @@ SHARE = 0.45
 UNSCANNED = 12_000
 """image passes that standard explanations may take where there was no scan"""
 
-PROBED = 0.4
+PROBED = 0.5
 """share of what the cheap panels left that the probes may take; salient patterns get the rest"""
 
 MOST_CLASSES = 2

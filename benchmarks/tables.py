@@ -5,7 +5,8 @@
 For the held-out split it also writes what README and reports say of it (`benchmarks.statements`).
 
 ``SPLIT.md`` holds the rates: over all, by attack, label map, architecture, kind of clean model, effort, without each
-detector, and of the peers on the same models. ``SPLIT_models.md`` holds every verdict; ``SPLIT_*.svg`` the figures.
+detector. ``SPLIT_peers.md`` holds the peers on the same models (``--peers``), ``SPLIT_models.md`` every verdict;
+``SPLIT_*.svg`` are the figures.
 """
 
 from __future__ import annotations
@@ -94,11 +95,11 @@ def is_quick(outcome: Outcome) -> bool:
     return effort_of(registry.load(registry.DETECTORS, outcome.detector)) is Effort.QUICK
 
 
-def efforts(kept: Mapping[str, Sequence[Kept]], rows: Rows) -> str:
+def efforts(quick: Rows, rows: Rows) -> str:
     """Rates of quick scans, judged from the same measurements, beside standard ones."""
     lines = []
-    for mode in kept:
-        for name, judged in (("quick", all_judged(kept[mode], is_quick)), ("standard", rows[mode])):
+    for mode in rows:
+        for name, judged in (("quick", quick[mode]), ("standard", rows[mode])):
             r = rates(judged)
             lines.append((TITLES[mode], name, r.detected, r.false_alarms, f"{r.passes:,.0f}", f"{r.seconds:.0f}"))
     return table(("mode", "effort", "detected", "false alarms", "median passes", "median seconds"), lines)
@@ -150,7 +151,7 @@ def _peer(name: str, rows: Sequence[Judged], theirs: Mapping[str, PeerResult]) -
     )
 
 
-def page(split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, peers: Path, left_out: int) -> str:
+def page(split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows, left_out: int) -> str:
     """``SPLIT.md``."""
 
     def network(row: Judged) -> str:
@@ -165,14 +166,22 @@ def page(split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, peers: Path
         f"## Detected, by network\n\n{grouped(rows, network, True, 'network')}",
         f"## False alarms, by kind of clean model\n\n{grouped(rows, lambda r: r.card['kind'], False, 'kind')}",
         f"## False alarms, by network\n\n{grouped(rows, network, False, 'network')}",
-        f"## Effort\n\n{efforts(kept, rows)}",
+        f"## Effort\n\n{efforts(quick, rows)}",
         f"## Without each detector\n\n{without_each(kept)}",
         f"## Reliability of the score\n\n{calibrated(rows)}",
     ]
-    if compared := beside_peers(rows, peers):
-        parts.append(f"## Beside the peers\n\n{compared}")
     parts.append(f"![ROC curves]({split}_roc.svg) ![Detected, by attack]({split}_attacks.svg)")
     return "\n\n".join(parts) + "\n"
+
+
+def peers_page(split: str, rows: Rows, peers: Path) -> str:
+    """``SPLIT_peers.md``."""
+    return (
+        f"Made by `python -m benchmarks.tables --split {split} --peers`: the peers (`benchmarks/peers`, from their "
+        "published settings) and the audit on the same models, one thread each. A peer is given what it asks for: "
+        "Neural Cleanse real images, MM-BD nothing. Shares have 95 % intervals (Wilson).\n\n"
+        f"{beside_peers(rows, peers)}\n"
+    )
 
 
 def verdicts(split: str, rows: Rows) -> str:
@@ -199,25 +208,32 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="folder of kept audits, and of peers")
     parser.add_argument("--split", choices=("develop", "heldout"), default="heldout")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--peers", action="store_true", help="write SPLIT_peers.md and nothing else")
     options = parser.parse_args()
     kept = {mode: read_kept(options.zoo, options.results, options.split, mode) for mode in MODES}
     kept = {mode: items for mode, items in kept.items() if items}
     if not kept:
         parser.error(f"no kept audit of split {options.split} in {options.results}; run benchmarks.evaluate first")
     rows = {mode: all_judged(items) for mode, items in kept.items()}
+    if options.peers:
+        text = peers_page(options.split, rows, options.results / "peers")
+        (options.out / f"{options.split}_peers.md").write_text(text, encoding="utf-8")
+        print(text)
+        return
+    quick = {mode: all_judged(items, is_quick) for mode, items in kept.items()}
     left_out = sum(1 for _ in cards(options.zoo, options.split, planted=False)) - sum(
         1 for _ in cards(options.zoo, options.split)
     )
-    text = page(options.split, kept, rows, options.results / "peers", left_out)
+    text = page(options.split, kept, rows, quick, left_out)
     (options.out / f"{options.split}.md").write_text(text, encoding="utf-8")
     (options.out / f"{options.split}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
     draw(options.split, rows, options.out)
     if options.split == "heldout":
         statements.write(
             [
-                statements.entry(mode, effort, all_judged(kept[mode], is_quick) if effort == "quick" else rows[mode])
+                statements.entry(mode, effort, judged[mode])
                 for mode in kept
-                for effort in ("quick", "standard")
+                for effort, judged in (("quick", quick), ("standard", rows))
             ]
         )
     print(text.partition("## Detected")[0])

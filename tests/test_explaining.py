@@ -96,9 +96,9 @@ def test_pixels_that_decide_are_where_the_trigger_is() -> None:
     of_the_score = {"vanilla gradient", "SmoothGrad", "integrated gradients"}  # the loss is flat where it is sure
     chosen = [p for p in shown[1].pictures if p.title in of_the_score]
     assert len(chosen) == 3
-    for picture in chosen:
-        bright = picture.pixels[0] * (PATCH.mask().numpy() > 0)
-        assert bright.sum() / picture.pixels.sum() > 0.15, picture.title  # the patch is 3 % of the image
+    for shown_map in chosen:
+        bright = shown_map.pixels[0] * (PATCH.mask().numpy() > 0)
+        assert bright.sum() / shown_map.pixels.sum() > 0.15, shown_map.title  # the patch is 3 % of the image
 
 
 def test_the_allowance_is_kept() -> None:

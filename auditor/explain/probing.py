@@ -10,7 +10,7 @@ from auditor.explain.subject import Subject
 from auditor.explain.transforms import FAMILIES
 from auditor.explanations import Panel
 
-FEWEST = 24
+FEWEST = 20
 """images below which shares say nothing"""
 
 
