@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import StringIO
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +14,7 @@ from auditor.comparing import Change, Comparison, Shift
 from auditor.findings import Audit
 
 from . import side_by_side, wording
-from .console import MARKS, STYLES
+from .console import MARKS, STYLES, printed
 
 CHANGE_STYLES = {
     Change.BETTER: "bold green",
@@ -43,21 +42,7 @@ def render(comparison: Comparison, *, colour: bool = False, width: int = 100) ->
 
     Every text of the audits is shown with its control characters escaped and is never read as markup.
     """
-    out = StringIO()
-    console = Console(
-        file=out,
-        force_terminal=colour,
-        color_system="truecolor" if colour else None,
-        no_color=not colour,
-        width=max(width, 60),
-        markup=False,
-        highlight=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-    for part in _parts(comparison, colour, console.width):
-        console.print(part)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return printed(lambda columns: _parts(comparison, colour, columns), colour=colour, width=width)
 
 
 def _parts(comparison: Comparison, colour: bool, width: int) -> Iterator[RenderableType]:

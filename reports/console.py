@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import StringIO
 
 import numpy as np
@@ -43,6 +43,11 @@ def render(audit: Audit, *, colour: bool = False, width: int = 100) -> str:
     Without ``colour`` the same audit always gives the same plain text. Every text of the audit is shown with
     its control characters escaped and is never read as markup.
     """
+    return printed(lambda columns: _parts(audit, colour, columns), colour=colour, width=width)
+
+
+def printed(parts: Callable[[int], Iterable[RenderableType]], *, colour: bool, width: int) -> str:
+    """What rich prints of ``parts(columns)``, as text without trailing blanks; nothing in it is read as markup."""
     out = StringIO()
     console = Console(
         file=out,
@@ -55,7 +60,7 @@ def render(audit: Audit, *, colour: bool = False, width: int = 100) -> str:
         emoji=False,
         legacy_windows=False,
     )
-    for part in _parts(audit, colour, console.width):
+    for part in parts(console.width):
         console.print(part)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 

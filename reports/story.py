@@ -10,15 +10,7 @@ from auditor.findings import Audit, Curve
 
 from . import explained, figures, wording
 from .lines import Lines, lines
-from .sections import Figure, Plot, plots
-
-
-@dataclass(frozen=True)
-class StripView:
-    """Pictures side by side."""
-
-    title: str
-    pictures: tuple[Figure, ...]
+from .sections import Figure, PictureRow, Plot, plots
 
 
 @dataclass(frozen=True)
@@ -27,7 +19,7 @@ class PanelView:
 
     heading: str
     sentence: str
-    strips: tuple[StripView, ...]
+    strips: tuple[PictureRow, ...]
     charts: tuple[Lines, ...]
     facts: tuple[tuple[str, str], ...]
     note: str
@@ -115,7 +107,7 @@ def _view(e: Explanation, panel: Panel, name: explained.Names) -> PanelView:
         heading=explained.heading(panel, e),
         sentence=explained.sentence(panel, e, name),
         strips=tuple(
-            StripView(
+            PictureRow(
                 wording.clean(strip.title, 80),
                 tuple(Figure(p.title, figures.data_uri(p.pixels)) for p in strip.pictures),
             )
