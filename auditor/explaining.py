@@ -25,8 +25,8 @@ from auditor.findings import Audit, Evidence, Trigger
 SHARE = 0.45
 """of the scan's image passes that explanations may take at the standard detail"""
 
-UNSCANNED = 12_000
-"""image passes that standard explanations may take where there was no scan"""
+ENOUGH = 12_000
+"""image passes that standard explanations take at most, however long the scan was, and where there was none"""
 
 PROBED = 0.5
 """share of what the cheap panels left that the probes may take; salient patterns get the rest"""

@@ -10,7 +10,7 @@ is. A clean model is asked about the class and place of the backdoored one befor
 from __future__ import annotations
 
 import argparse
-import json
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from benchmarks.tables import table
 PLAN = SalientPattern(steps=60, samples=48, batch=16, refine_every=10)
 """about what the standard detail affords: 5,000 passes a pattern"""
 
-OTHERS = 4
+OTHERS = 3
 """classes beside the target, evenly spread"""
 
 SEEDS = 2
@@ -111,6 +111,17 @@ def explain(folder: Path, card: dict[str, Any], target: int, place: Tensor | Non
     return row, place
 
 
+def explain_twins(models: Sequence[tuple[Path, dict[str, Any]]], out: Path) -> list[Row]:
+    """A backdoored model, and then clean ones that are asked about its target and its trigger's place."""
+    torch.set_num_threads(1)
+    rows, place, target = [], None, models[0][1]["target_classes"][0]
+    for folder, card in models:
+        row, place = explain(folder, card, target, place, out)
+        rows.append(row)
+        print(f"{row.name}: target {row.of_target:.3f}, others {mean(row.of_others):.3f}", flush=True)
+    return rows
+
+
 def attention_of(audit: Audit) -> str:
     """Share of the attention at the recovered trigger's place: suspect without, with; reference with."""
     panels: list[Panel] = [p for e in audit.explanations for p in e.panels if p.kind == "attention" and p.numbers]
@@ -169,22 +180,20 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="where reports are kept")
     parser.add_argument("--only", nargs="+", required=True, help="models; a clean one follows its backdoored twin")
+    parser.add_argument("--jobs", type=int, default=1, help="backdoored models at a time, one thread each")
     parser.add_argument("--table", type=Path, default=Path("benchmarks/results/explanations.md"))
     options = parser.parse_args()
     known = {card["name"]: (folder, card) for folder, card in cards(options.zoo, "all")}
     missing = [name for name in options.only if name not in known]
     if missing:
         parser.error(f"no planted model is called {', '.join(missing)}; train it with python -m benchmarks.zoo")
-    torch.set_num_threads(1)
-    rows: list[Row] = []
-    target, place = 0, None
+    twins: list[list[tuple[Path, dict[str, Any]]]] = []
     for name in options.only:
-        folder, card = known[name]
-        if card["backdoored"]:
-            target, place = card["target_classes"][0], None
-        row, place = explain(folder, card, target, place, options.out)
-        rows.append(row)
-        print(json.dumps({"name": name, "target": row.of_target, "others": mean(row.of_others)}), flush=True)
+        if known[name][1]["backdoored"] or not twins:
+            twins.append([])
+        twins[-1].append(known[name])
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        rows = [row for found in pool.starmap(explain_twins, [(t, options.out) for t in twins], 1) for row in found]
     command = f"python -m benchmarks.explanations --zoo ZOO --out OUT --only {' '.join(options.only)}"
     save_text(options.table, written(rows, options.out, command))
 

@@ -13,17 +13,14 @@ from auditor.explanations import Panel, Strip
 
 NO_RELU = "the network has no ReLU that could be replaced, so guided backpropagation is the vanilla gradient"
 
-COUNTED = 48
-"""images over which the share of the attention is averaged"""
-
 
 def attention_panel(subject: Subject) -> Panel:
     """Grad-CAM on images without and with the trigger: the attention shift of the class-wise patterns paper (App. G).
 
     Numbers: ``<model>, without`` and ``, with``: mean share of the attention inside the trigger's place, of up to
-    `COUNTED` images; only where there is such a place. Cost: 2 gradients an image and model.
+    `Subject.counted` images; only where there is such a place. Cost: 2 gradients an image and model.
     """
-    shown, counted = subject.victims(EXAMPLES), subject.victims(COUNTED)
+    shown, counted = subject.victims(EXAMPLES), subject.victims(subject.counted)
     place = subject.place()
     strips = [Strip("images", tuple(picture(f"image {i + 1}", x) for i, x in enumerate(shown)))]
     numbers: dict[str, float] = {}

@@ -8,9 +8,6 @@ from auditor.explain.subject import Subject, picture
 from auditor.explain.takeover import takeover
 from auditor.explanations import Panel, Strip
 
-COUNTED = 48
-"""images over which similarity and excitement are averaged"""
-
 FILTERS = {"standard": 4, "full": 8}
 """filters shown of each layer"""
 
@@ -22,7 +19,7 @@ def takeover_panel(subject: Subject) -> Panel | None:
     """
     if subject.trigger is None:
         return None
-    images = subject.victims(COUNTED)
+    images = subject.victims(subject.counted)
     curves = []
     for name, model in subject.models:
         layers = takeover(model, images, subject.with_trigger(images), subject.on_plain())
@@ -45,12 +42,12 @@ def filters_panel(subject: Subject) -> Panel:
     Cost: the steps of `ActivationMaximisation` for each filter.
     """
     if subject.trigger is not None:
-        before = subject.victims(COUNTED)
+        before = subject.victims(subject.counted)
         after = subject.with_trigger(before)
     else:
-        after = subject.victims(COUNTED)
+        after = subject.victims(subject.counted)
         others = subject.ctx.images.held_out[subject.ctx.images.held_out_classes != subject.target]
-        before = others[:COUNTED]
+        before = others[: subject.counted]
     found = excited_filters(subject.model, before, after, most=FILTERS[subject.detail])
     if not found:
         return Panel("filters", note="the network has no feature maps")

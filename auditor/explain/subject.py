@@ -22,6 +22,9 @@ from auditor.settings import build
 EXAMPLES = 3
 """images on which a look is shown"""
 
+COUNTED = 48
+"""images over which numbers are averaged; fewer where images are large, as maps of all layers are compared"""
+
 LARGEST = 160
 """pixels a side that a picture keeps: reports show it no larger, and dozens of them would weigh megabytes"""
 
@@ -65,6 +68,12 @@ class Subject:
     def plan(self, table: str) -> Any:
         """The settings of one table of `DECLARED`."""
         return plan(table, self.settings)
+
+    @property
+    def counted(self) -> int:
+        """How many images to average over: `COUNTED` up to 64 pixels a side, 8 at 224."""
+        _, height, width = self.model.input_shape
+        return max(8, min(COUNTED, COUNTED * 64 * 64 // (height * width)))
 
     def track(self, items: Iterable[int], label: str) -> Iterable[int]:
         """A loop with progress that stops when the time is up."""
