@@ -19,7 +19,7 @@ from auditor.calibration import read, using
 from auditor.context import Context, Progress, SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.errors import NothingToScanError
-from auditor.explaining import ENOUGH, SHARE, check_settings, explain, of_audit
+from auditor.explaining import SHARE, ceiling, check_settings, explain, of_audit
 from auditor.findings import Audit, ImageFacts, Outcome, Verdict
 from auditor.job import Job, share_of_time
 from auditor.measuring import choose_detectors, generator, measure, not_needed, skipped
@@ -116,7 +116,7 @@ def explained(
         return audit
     if progress is not None:
         ctx = replace(ctx, progress=progress)
-    allowance = min(ENOUGH, int(SHARE * audit.image_passes)) if detail == "standard" else None
+    allowance = min(ceiling(ctx.model), int(SHARE * audit.image_passes)) if detail == "standard" else None
     try:
         shown = explain(
             ctx, of_audit(audit, detail), detail=detail, allowance=allowance, settings=request.explanation_settings

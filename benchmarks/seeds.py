@@ -49,13 +49,15 @@ def main() -> None:
     parser.add_argument("--mode", default="images")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--most", type=int, help="only the first so many models, in the catalogue's order")
+    parser.add_argument("--only", nargs="+", help="names of models, instead of the first in the catalogue's order")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--table", type=Path, default=Path("benchmarks/results/seeds.md"))
     options = parser.parse_args()
     from benchmarks.catalogue import ENTRIES
 
     places = {entry.name: number for number, entry in enumerate(ENTRIES)}
-    models = sorted(cards(options.zoo, options.split), key=lambda pair: places[pair[1]["name"]])[: options.most]
+    found_cards = [c for c in cards(options.zoo, options.split) if not options.only or c[1]["name"] in options.only]
+    models = sorted(found_cards, key=lambda pair: places[pair[1]["name"]])[: options.most]
     tasks = [
         (folder, card, options.mode, options.seeds, options.out / f"{card['name']}.json")
         for folder, card in models

@@ -181,9 +181,9 @@ def curves(lines: Sequence[tuple[Curve, bool]]) -> Markup:
     )
 
 
-def placing(xs: Sequence[float]) -> Placing:
+def placing(xs: Sequence[float], may_be_log: bool = True) -> Placing:
     """Position on the x axis in per cent, logarithmic for a wide range of positive values."""
-    log = xs[0] > 0 and xs[-1] / xs[0] >= 10
+    log = may_be_log and xs[0] > 0 and xs[-1] / xs[0] >= 10
     low, high = (math.log(xs[0]), math.log(xs[-1])) if log else (xs[0], xs[-1])
     return lambda x: 100 * ((math.log(x) if log else x) - low) / ((high - low) or 1.0)
 

@@ -75,10 +75,20 @@ def _says_little() -> str:
 
 
 def _sensitivity(panel: Panel, explained: Explanation, name: Names) -> str:
-    return (
+    asked = (
         "Bright pixels are those whose change would move the answer most, by five methods; where a trigger decides, "
         "they gather at it."
     )
+    without, given = panel.numbers.get("suspect, without"), panel.numbers.get("suspect, with")
+    if without is None or given is None:
+        return asked
+    reference = panel.numbers.get("reference, with")
+    seen = (
+        f" Of SmoothGrad's map {percent(without)} lies at the trigger's place without the trigger, {percent(given)} "
+        + (f"with it, {percent(reference)} on the reference." if reference is not None else "with it.")
+    )
+    drawn = given > SHIFTED * max(without, reference or 0)
+    return asked + seen + (" So the answer hangs on the trigger." if drawn else _says_little())
 
 
 def _salient(panel: Panel, explained: Explanation, name: Names) -> str:

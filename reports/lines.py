@@ -40,7 +40,7 @@ def lines(curves: Sequence[Curve]) -> Lines | None:
     if not drawn:
         return None
     xs = sorted({x for _, points in drawn for x, _ in points})
-    across, up = charts.placing(xs), charts.nice_scale([y for _, points in drawn for _, y in points])
+    across, up = charts.placing(xs, may_be_log=False), charts.nice_scale([y for _, points in drawn for _, y in points])
     bands, strokes = [], []
     for number_of, (curve, points) in enumerate(drawn):
         style = STYLES[number_of % len(STYLES)]

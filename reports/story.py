@@ -86,7 +86,7 @@ def _lead(audit: Audit, e: Explanation) -> str:
     if e.compared_with is not None:
         compared = f", beside class {wording.class_name(audit, e.compared_with)}, which is inconspicuous"
     if audit.reference:
-        compared += (" and" if compared else ", beside") + " the reference"
+        compared += (", and" if compared else ", beside") + " the reference"
     why = {
         "stands out": "This class stands out; what follows shows what the network has learned of it",
         "most conspicuous": "Nothing stands out; this class comes nearest, and is shown for that reason alone",

@@ -44,9 +44,11 @@ def attention_panel(subject: Subject) -> Panel:
 def sensitivity_panel(subject: Subject) -> Panel:
     """Which pixels the answer hangs on, for one image without and with the trigger, by five methods.
 
-    One strip a model and image, so that methods stand side by side. Cost: 2 · (3 + SmoothGrad's samples + the steps of
-    integrated gradients) gradients a model.
+    One strip a model and image, so that methods stand side by side. Numbers: ``<model>, without`` and ``, with``: the
+    share of SmoothGrad's map at the trigger's place, where there is one. Cost: 2 · (3 + SmoothGrad's samples + the
+    steps of integrated gradients) gradients a model.
     """
+    place, numbers = subject.place(), dict[str, float]()
     plan = subject.plan("sensitivity")
     image = subject.victims(1)
     both = torch.cat([image, subject.with_trigger(image)]) if subject.trigger is not None else image
@@ -57,7 +59,10 @@ def sensitivity_panel(subject: Subject) -> Panel:
         for i, title in enumerate((f"{name}, without the trigger", f"{name}, with the trigger")[: len(both)]):
             shown = (picture(f"answer: class {int(answers[i])}", both[i]), *(picture(m, maps[m][i]) for m in METHODS))
             strips.append(Strip(title if len(both) > 1 else name, shown))
-    return Panel("sensitivity", tuple(strips), note="" if relus(subject.model) else NO_RELU)
+            if place is not None:
+                share = share_inside(maps["SmoothGrad"][i], place)
+                numbers[f"{name}, {'with' if i else 'without'}"] = float(share[0])
+    return Panel("sensitivity", tuple(strips), numbers=numbers, note="" if relus(subject.model) else NO_RELU)
 
 
 def _answer(model: Classifier, image: torch.Tensor) -> str:

@@ -91,6 +91,15 @@ def test_energy_is_compared_with_everything_beside_it() -> None:
     assert "of that of class 8 on the reference" in said(alike)
 
 
+def test_sensitivity_says_where_it_gathers() -> None:
+    numbers = {"suspect, without": 0.03, "suspect, with": 0.5, "reference, with": 0.04}
+    panel = Panel("sensitivity", (strip("x"),), numbers=numbers)
+    assert "3.0% lies at the trigger's place without the trigger, 50% with it, 4.0% on the reference" in said(panel)
+    assert "hangs on the trigger" in said(panel)
+    assert "says little" in said(replace(panel, numbers={**numbers, "reference, with": 0.4}))
+    assert said(replace(panel, numbers={})).endswith("gather at it.")
+
+
 def test_takeover_names_the_layer_from_which_it_lasts() -> None:
     assert "From layer 3 of 4 on" in said(takeover((0.9, 0.1, 0.2, 0.1), (0.2, 0.05, 0.6, 0.9)))
     assert "To the last layer they resemble the image" in said(takeover((0.9, 0.1, 0.9), (0.2, 0.5, 0.6)))
