@@ -48,6 +48,8 @@ def filters_panel(subject: Subject) -> Panel:
         after = subject.victims(subject.counted)
         others = subject.ctx.images.held_out[subject.ctx.images.held_out_classes != subject.target]
         before = others[: subject.counted]
+    if len(before) < 2 or not len(after):
+        return Panel("filters", note="there were too few images of this class, or of others, to compare")
     found = excited_filters(subject.model, before, after, most=FILTERS[subject.detail])
     if not found:
         return Panel("filters", note="the network has no feature maps")
