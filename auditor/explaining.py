@@ -23,8 +23,8 @@ from auditor.explain.transforms import Detail
 from auditor.explanations import Explanation, Panel, PanelKind, Role
 from auditor.findings import Audit, Evidence, Trigger
 
-SHARE = 0.45
-"""of the scan's image passes that explanations may take at the standard detail"""
+SHARE = 0.25
+"""of the scan's image passes that standard explanations may take: small batches make each of them dearer"""
 
 ENOUGH = 12_000
 """image passes that standard explanations take at most, however long the scan was, and where there was none"""

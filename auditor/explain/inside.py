@@ -8,7 +8,7 @@ from auditor.explain.subject import Subject, picture
 from auditor.explain.takeover import takeover
 from auditor.explanations import Panel, Strip
 
-FILTERS = {"standard": 4, "full": 8}
+FILTERS = {"standard": 3, "full": 8}
 """filters shown of each layer"""
 
 

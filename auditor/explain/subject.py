@@ -22,7 +22,7 @@ from auditor.settings import build
 EXAMPLES = 3
 """images on which a look is shown"""
 
-COUNTED = 48
+COUNTED = 24
 """images over which numbers are averaged; fewer where images are large, as maps of all layers are compared"""
 
 LARGEST = 160
