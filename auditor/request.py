@@ -69,7 +69,7 @@ class ScanSettings:
     ] = 600
     explain: Annotated[
         Literal["none", "standard", "full"],
-        Setting("pictures of why: standard takes a quarter of the scan's image passes at most, full what the papers take"),
+        Setting("pictures of why: standard takes a quarter of the scan's passes at most, full what the papers take"),
     ] = "standard"
     black_box: Annotated[
         bool,
