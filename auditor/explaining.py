@@ -18,7 +18,7 @@ from auditor.explain.essence import region_panel, salient_panel
 from auditor.explain.gaze import attention_panel, sensitivity_panel
 from auditor.explain.inside import filters_panel, takeover_panel
 from auditor.explain.probing import probes_panel
-from auditor.explain.subject import Subject, plan
+from auditor.explain.subject import TOO_FEW, Subject, plan
 from auditor.explain.transforms import Detail
 from auditor.explanations import Explanation, Panel, PanelKind, Role
 from auditor.findings import Audit, Evidence, Trigger
@@ -90,7 +90,11 @@ def explain(
     """
     drawing = _Drawing(ctx, allowance)
     subjects = [Subject(ctx, c.target, c.compared, c.trigger, detail, settings=settings) for c in chosen]
-    panels = [drawing.panels(s, LOOKS) for s in subjects]
+    panels, seconds = [], []
+    for subject in subjects:
+        began = time.monotonic()
+        panels.append(drawing.panels(subject, LOOKS))
+        seconds.append(time.monotonic() - began)
     lead = subjects[0] if subjects else Subject(ctx, 0, detail=detail, settings=settings)
     part = None if drawing.left is None else int(PROBED * max(0, drawing.left))
     began, whole = time.monotonic(), drawing.panels(replace(lead, allowance=part), (("probes", probes_panel),))
@@ -100,25 +104,24 @@ def explain(
     for number, subject in enumerate(subjects):
         kinds = ESSENCE if detail == "full" else ESSENCE[:1]
         share = None if drawing.left is None else drawing.left // (len(subjects) - number)
+        began = time.monotonic()
         panels[number] += drawing.panels(replace(subject, allowance=share), kinds)
+        seconds[number] += time.monotonic() - began
     return (
         *(
-            Explanation(
-                c.role, c.target, tuple(drawn), c.compared, c.trigger is not None, drawing.seconds.get(c.target, 0.0)
-            )
-            for c, drawn in zip(chosen, panels, strict=True)
+            Explanation(c.role, c.target, tuple(drawn), c.compared, c.trigger is not None, took)
+            for c, drawn, took in zip(chosen, panels, seconds, strict=True)
         ),
         of_model,
     )
 
 
 class _Drawing:
-    """Panels one after the other, with the passes and seconds that they took."""
+    """Panels one after the other, with the passes that they took."""
 
     def __init__(self, ctx: Context, allowance: int | None) -> None:
         self.ctx, self.left = ctx, allowance
         self.halted = ""
-        self.seconds: dict[int, float] = {}
 
     def panels(self, subject: Subject, kinds: Sequence[tuple[PanelKind, Draw]]) -> list[Panel]:
         """One panel of each kind that applies."""
@@ -126,10 +129,10 @@ class _Drawing:
 
     def _panel(self, subject: Subject, kind: PanelKind, draw: Draw) -> Panel | None:
         if not self.halted and self.left is not None and self.left <= 0:
-            return Panel(kind, note="left out: too few image passes were left for it; --explain full draws it")
+            return Panel(kind, note=TOO_FEW)
         if self.halted:
             return Panel(kind, note=self.halted)
-        before, began = self._passes(), time.monotonic()
+        before = self._passes()
         panel: Panel | None
         try:
             panel = draw(subject)
@@ -145,7 +148,6 @@ class _Drawing:
         took = self._passes() - before
         if self.left is not None:
             self.left -= took
-        self.seconds[subject.target] = self.seconds.get(subject.target, 0.0) + time.monotonic() - began
         return None if panel is None else replace(panel, passes=took)
 
     def _passes(self) -> int:

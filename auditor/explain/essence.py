@@ -19,7 +19,7 @@ from auditor.explain.salient_pattern import (
     region_around,
     salient_pattern,
 )
-from auditor.explain.subject import Subject, picture
+from auditor.explain.subject import TOO_FEW, Subject, picture
 from auditor.explanations import Panel, Strip
 
 SEEDS = {"standard": 2, "full": 3}
@@ -63,7 +63,7 @@ def _panel(kind: str, subject: Subject, place: Tensor | None, covered: Tensor | 
     if subject.allowance is not None and plan is not None:
         plan = plan.affordable(subject.allowance // len(runs))
     if plan is None:
-        return Panel(kind, note="left out: too few image passes were left for it; --explain full draws it")  # type: ignore[arg-type]
+        return Panel(kind, note=TOO_FEW)  # type: ignore[arg-type]
     strips: dict[str, list[tuple[str, Salient]]] = {}
     for run in runs:
         found = _estimate(subject, run, plan, covered)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from auditor.exhibits import Curve
 from auditor.explain.robustness import Probes, Profile, probe
-from auditor.explain.subject import Subject
+from auditor.explain.subject import TOO_FEW, Subject
 from auditor.explain.transforms import FAMILIES
 from auditor.explanations import Panel
 
@@ -25,7 +25,7 @@ def probes_panel(subject: Subject) -> Panel:
     if subject.allowance is not None:
         count = int(subject.allowance / cost_of_an_image(plan, subject))
         if count < FEWEST:
-            return Panel("probes", note="left out: too few image passes were left for it; --explain full draws it")
+            return Panel("probes", note=TOO_FEW)
         plan = replace(plan, images=min(plan.images, count))
     profile = probe(
         subject.model,

@@ -25,6 +25,8 @@ EXAMPLES = 3
 COUNTED = 24
 """images over which numbers are averaged; fewer where images are large, as maps of all layers are compared"""
 
+TOO_FEW = "left out: too few image passes were left for it; --explain full draws it"
+
 LARGEST = 160
 """pixels a side that a picture keeps: reports show it no larger, and dozens of them would weigh megabytes"""
 
