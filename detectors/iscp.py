@@ -68,7 +68,7 @@ class Iscp:
     Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, fewer beyond some 20 classes
     (`pattern_search.rungs`), and about as much to test.
 
-    Deviations, each a setting: a learned canvas is the default; steps of 0.04, but fewer of them;
+    Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps;
     minibatches are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are
     searched on; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with a
     reference, what the reference yields to the same search is subtracted for the leading classes.
@@ -82,11 +82,11 @@ class Iscp:
         tuple[Canvas, ...],
         Setting("canvases that patterns are cut from", paper="positive, negative, random, white; learned in App. H"),
     ] = ("learned",)
-    per_canvas: Annotated[int, Setting("canvas images N of each sort and class", low=1, high=100, paper="5")] = 1
+    per_canvas: Annotated[int, Setting("canvas images N of each sort and class", low=1, high=100, paper="5")] = 2
     steps: Annotated[int, Setting("sign steps per search", low=1, high=100_000, paper="5 epochs")] = 60
     batch: Annotated[int, Setting("images a step and search", low=1, high=1024, paper="4")] = 8
-    mask_step: Annotated[float, Setting("step η of the mask", low=1e-4, high=1, paper="0.02")] = 0.04
-    canvas_step: Annotated[float, Setting("step of a learned canvas", low=1e-4, high=1)] = 0.02
+    mask_step: Annotated[float, Setting("step η of the mask", low=1e-4, high=1, paper="0.02")] = 0.02
+    canvas_step: Annotated[float, Setting("step of a learned canvas", low=1e-4, high=1)] = 0.04
     alpha: Annotated[float, Setting("weight α of the mask's size", low=0, high=1000, paper="0.2")] = 0.2
     beta: Annotated[float, Setting("weight β of total variation (Eq. 3)", low=0, high=100, paper="0, 0.2, 1")] = 0.0
     sizes: Annotated[
