@@ -19,9 +19,9 @@ from typing import Any
 from auditor import worker
 from auditor.archive import save_text
 from auditor.calibration import VERSION, Calibration, Given, Null, read, shipped
-from auditor.context import Progress
 from auditor.errors import AuditError
 from auditor.findings import Audit, Evidence, Verdict
+from auditor.progress import Progress
 from auditor.request import ScanRequest
 from auditor.scoring import kind_of
 from auditor.weighing import weigh

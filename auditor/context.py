@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,12 +13,9 @@ from torch import Tensor
 from auditor.classifier import Classifier
 from auditor.errors import OutOfBudget
 from auditor.findings import ImageFacts
+from auditor.progress import PASSES, Progress
 
 T = TypeVar("T")
-
-Progress = Callable[[str, int, int], None]
-"""called with (label, done, total)"""
-
 
 def _silent(label: str, done: int, total: int) -> None:
     """No progress wanted."""
@@ -53,6 +50,8 @@ class Context:
     deadline: float | None = None
     """monotonic seconds"""
     progress: Progress = field(default=_silent)
+    title: str = ""
+    """whose loops these are, said before each label"""
 
     @property
     def num_classes(self) -> int:
@@ -69,12 +68,20 @@ class Context:
         """Where the suspect lives."""
         return self.model.device
 
+    @property
+    def passes(self) -> int:
+        """Image passes so far, of all models here."""
+        return self.model.passes + (self.reference.passes if self.reference is not None else 0)
+
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Iterate with progress; raises `OutOfBudget` before an item when the time is up."""
         count = total if total is not None else len(items) if isinstance(items, Sized) else 0
+        shown = f"{self.title}: {label}" if self.title else label
         for done, item in enumerate(items):
             if self.deadline is not None and time.monotonic() > self.deadline:
                 raise OutOfBudget(label)
-            self.progress(label, done, count)
+            self.progress(shown, done, count)
+            self.progress(PASSES, self.passes, 0)
             yield item
-        self.progress(label, count, count)
+        self.progress(PASSES, self.passes, 0)
+        self.progress(shown, count, count)

@@ -29,7 +29,7 @@ from auditor.request import ScanRequest, ScanSettings
 from auditor.scan import run as run_scan
 
 if TYPE_CHECKING:
-    from auditor.context import Progress
+    from auditor.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from auditor.audit_file import read_audit
-from auditor.context import Context, Progress
+from auditor.context import Context
 from auditor.errors import ConfigError, ModelMismatchError
 from auditor.exhibits import Picture
 from auditor.explain.generation import Generation, generate, read_image, read_mask
@@ -19,6 +19,7 @@ from auditor.explanations import Explanation
 from auditor.findings import Trigger
 from auditor.measuring import generator
 from auditor.models import Opened, open_models
+from auditor.progress import Progress
 from auditor.provenance import provenance, record_of
 from auditor.request import Question, ScanRequest
 from auditor.search_images import gather

@@ -132,7 +132,7 @@ class _Drawing:
             return Panel(kind, note=TOO_FEW)
         if self.halted:
             return Panel(kind, note=self.halted)
-        before = self._passes()
+        before = self.ctx.passes
         panel: Panel | None
         try:
             panel = draw(subject)
@@ -145,13 +145,10 @@ class _Drawing:
         except Exception as error:  # networks can fail in any way here, and the verdict must survive it
             first = (str(error).strip().splitlines() or [""])[0]
             panel = Panel(kind, note=f"could not be drawn: {type(error).__name__}: {first[:200]}")
-        took = self._passes() - before
+        took = self.ctx.passes - before
         if self.left is not None:
             self.left -= took
         return None if panel is None else replace(panel, passes=took)
-
-    def _passes(self) -> int:
-        return self.ctx.model.passes + (self.ctx.reference.passes if self.ctx.reference else 0)
 
 
 def of_audit(audit: Audit, detail: Detail) -> list[Chosen]:

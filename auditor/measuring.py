@@ -53,7 +53,7 @@ def measure(name: str, detector: Detector, ctx: Context) -> tuple[Outcome, bool]
     if Need.GRADIENTS in detector.needs and not ctx.differentiable:
         # not skipped but missing: without it nothing can be called clean
         return skipped(name, detector, ctx, "left out: it needs gradients, and a black box gives none"), False
-    began, passes = time.monotonic(), _passes(ctx)
+    began, passes = time.monotonic(), ctx.passes
     found: list[Measurement] = []
     note, failed, stopped = "", True, False
     try:
@@ -72,7 +72,7 @@ def measure(name: str, detector: Detector, ctx: Context) -> tuple[Outcome, bool]
     if failed:  # even one that failed after its last measurement is not finished
         expected = max(expected, len(found) + 1)
     seconds = time.monotonic() - began
-    return _outcome(name, detector, ctx, found, _passes(ctx) - passes, seconds, note, False, expected), stopped
+    return _outcome(name, detector, ctx, found, ctx.passes - passes, seconds, note, False, expected), stopped
 
 
 def not_needed(name: str, detector: Detector, ctx: Context, note: str) -> Outcome:
@@ -83,10 +83,6 @@ def not_needed(name: str, detector: Detector, ctx: Context, note: str) -> Outcom
 def skipped(name: str, detector: Detector, ctx: Context, note: str) -> Outcome:
     """An outcome for a detector that was needed but could not be started."""
     return _outcome(name, detector, ctx, [], 0, 0.0, note, False, max(1, expected_measurements(detector, ctx)))
-
-
-def _passes(ctx: Context) -> int:
-    return ctx.model.passes + (ctx.reference.passes if ctx.reference else 0)
 
 
 def _outcome(

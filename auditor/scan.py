@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from auditor import verdict
 from auditor.blind_spots import blind_spots
 from auditor.calibration import read, using
-from auditor.context import Context, Progress, SearchImages
+from auditor.context import Context, SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.errors import NothingToScanError
 from auditor.explaining import SHARE, ceiling, check_settings, explain, of_audit
@@ -25,6 +25,7 @@ from auditor.job import Job, share_of_time
 from auditor.measuring import choose_detectors, generator, measure, not_needed, skipped
 from auditor.models import Opened, of_suspect, open_models
 from auditor.preflight import Preflight
+from auditor.progress import Progress
 from auditor.provenance import provenance, record_of
 from auditor.request import ScanRequest
 from auditor.search_images import gather
@@ -84,6 +85,7 @@ def measure_all(
             reference=models.reference,
             candidates=singled_out(done, models.suspect.num_classes, job.given(models, checks)),
             deadline=share_of_time(job.deadline, len(queue) - position),
+            title=name,
         )
         if progress is not None:
             ctx = replace(ctx, progress=progress)

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from auditor.classifier import Classifier
-from auditor.context import Progress, SearchImages
+from auditor.context import SearchImages
 from auditor.errors import ImagesError
 from auditor.findings import ImageFacts, Picture
 from auditor.images import LoadedImages, load_images
 from auditor.impressions import class_impressions, dead_leaves
 from auditor.measuring import generator
 from auditor.preflight import Preflight, preflight
+from auditor.progress import Progress
 from auditor.request import ScanRequest
 
 PROCEDURAL = "procedural images"

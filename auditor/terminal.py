@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from auditor.progress import PASSES
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from auditor.context import Progress as Report
+    from auditor.progress import Progress as Report
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder text or show nothing"""
@@ -56,6 +58,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Report | None]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[passes]}", style="dim"),
         TimeElapsedColumn(),
         TextColumn("left:", style="dim"),
         TimeRemainingColumn(compact=True),
@@ -65,14 +68,28 @@ def progress_bar(quiet: bool = False) -> Iterator[Report | None]:
 
 
 class _Bars:
-    """One bar for each label."""
+    """One bar for each label, with the image passes that were spent while it was the current one."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._tasks: dict[str, TaskID] = {}
+        self._current: TaskID | None = None
+        self._began = -1
+        """image passes when the current bar began; below 0 until they are told"""
 
     def __call__(self, label: str, done: int, total: int) -> None:
+        if label.endswith(PASSES):
+            self._spent(done)
+            return
         shown = plain(label)
         if shown not in self._tasks:
-            self._tasks[shown] = self._bar.add_task(shown, total=total or None)
+            self._current = self._tasks[shown] = self._bar.add_task(shown, total=total or None, passes="")
+            self._began = -1
         self._bar.update(self._tasks[shown], completed=done, total=total or None)
+
+    def _spent(self, passes: int) -> None:
+        if self._current is None:
+            return
+        if self._began < 0:
+            self._began = passes
+        self._bar.update(self._current, passes=f"{passes - self._began:,} passes")

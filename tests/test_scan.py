@@ -180,7 +180,7 @@ def test_it_ends_once_a_confirmed_trigger_has_decided_the_verdict(folder: Path) 
 
 def test_ctrl_c_keeps_what_is_finished(folder: Path) -> None:
     def press(label: str, done: int, total: int) -> None:
-        if label == "pattern without a target" and done == 2:
+        if label == "untargeted: pattern without a target" and done == 2:
             raise KeyboardInterrupt
 
     found = audit(folder, "Templates", detectors=None, progress=press)

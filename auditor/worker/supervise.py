@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -15,13 +15,12 @@ from auditor.explained import Explained
 from auditor.findings import Audit, FileFacts, ImageFacts, Provenance, Trial, Verdict
 from auditor.inspection.examination import Examination
 from auditor.loading.file_format import check_is_file, sha256_of
+from auditor.progress import Progress
 from auditor.request import Question, ScanRequest
 from auditor.settings import parse_duration
 from auditor.worker import protocol
 from auditor.worker.process import WorkerProcess
 from auditor.worker.protocol import Message, ProtocolError
-
-Progress = Callable[[str, int, int], None]
 
 OPENING = "opening the model"
 

@@ -193,7 +193,7 @@ def test_screening_keeps_the_planted_target() -> None:
     assert [m.target_class for m in found] == list(range(CLASSES))
     assert found[TARGET].value >= 0.9
     assert sum("commanding predictive power, reference" in m.extras for m in found) == 2
-    assert ctx.model.gradient_images == 8 * (20 * CLASSES + 40 * 2)
+    assert ctx.model.gradient_images == 2 * 8 * (20 * CLASSES + 40 * 2)
 
 
 def test_cost_is_as_the_docstring_says() -> None:
