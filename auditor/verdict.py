@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from auditor.calibration import ALONE, Given, weights
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
-from auditor.scoring import Combined, combine, is_weighed
+from auditor.scoring import ALL_TO_ALL, Combined, combine, is_weighed, kind_of
 from auditor.weighing import WHOLE_IMAGE, confirms, corrected, is_natural, triggers_of, weigh
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
 
+
+NOTHING = Combined(0.0, False, None, ())
+"""what statistics say together where none is asked but one"""
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
@@ -80,12 +83,11 @@ def judge(
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
     confirmed = [(item, m) for item, m in found if confirms(m, item, given, confirm_at)]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
-    shown = None
+    named: tuple[int, ...] = ()
     if leading is not None:
-        # of the triggers that do it, the faintest explains most; unconfirmed, the most successful
-        same = [m for _, m in confirmed or found if m.target_class in leading.target_classes]
-        best = min if confirmed else max
-        shown = best(same, key=_strength if confirmed else _success, default=None)
+        alone = _counts(leading, NOTHING, level, small(leading))
+        named = leading.target_classes if alone else _agreed(leading, together, num_classes)
+    shown = _most_telling([m for _, m in confirmed or found if m.target_class in named], bool(confirmed))
     if too_few and not blockers:
         blockers = _undecidable(num_classes, given, bool(standing))
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
@@ -97,7 +99,7 @@ def judge(
         verdict=verdict,
         score=max(together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if confirmed else 0.0),
         reason=reason,
-        target_classes=leading.target_classes if leading else (),
+        target_classes=named,
         source_classes=leading.source_classes if leading else (),
         evidence=evidence,
         trigger=shown.trigger if shown else None,
@@ -137,6 +139,21 @@ def _counts(item: Evidence, together: Combined, level: float, confirmed_small: b
     if item.stands_out and (item.confirmed or not is_weighed(item)):
         return True
     return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
+
+
+def _agreed(leading: Evidence, together: Combined, num_classes: int) -> tuple[int, ...]:
+    """The classes to name where no statistic is reason enough alone: the one that they agree on.
+
+    What single ones name beside it is what clean models show as well. A map of most classes is no such accident.
+    """
+    is_map = kind_of(leading) == ALL_TO_ALL and 2 * len(leading.target_classes) > num_classes
+    return leading.target_classes if is_map or together.target_class is None else (together.target_class,)
+
+
+def _most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:
+    """Of the triggers that do it, the faintest explains most; unconfirmed, the most successful."""
+    best = min if confirmed else max
+    return best(found, key=_strength if confirmed else _success, default=None)
 
 
 def _covers_image(measurement: Measurement) -> bool:

@@ -94,6 +94,17 @@ def test_statistics_that_agree_on_a_class_alarm_together(monkeypatch: pytest.Mon
     assert (apart.verdict, apart.score < 0.5) == (Verdict.NO_EVIDENCE, True)
 
 
+def test_where_statistics_agree_only_their_class_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them may name another class beside it, as clean models do."""
+    weighed(monkeypatch, search=2.0, other=2.0)
+    two = (0.9, 0.0, 0.95, 0.01, 0.0, 0.02)
+    result = judged(per_class(two), per_class(HIGH, name="other"))
+    assert [set(e.target_classes) for e in result.evidence] == [{0, 2}, {2}]
+    assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
+    alone = judged(per_class(two, success=0.9), per_class(LOW, name="other"))
+    assert set(alone.target_classes) == {0, 2}
+
+
 def test_a_confirmed_trigger_of_one_statistic_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     weighed(monkeypatch, search=1.0, other=1.0)
     result = judged(per_class(HIGH, success=0.9), per_class(LOW, name="other"))
