@@ -26,6 +26,9 @@ from auditor.findings import Audit, Evidence, Trigger
 SHARE = 0.25
 """of the scan's image passes that standard explanations may take: small batches make each of them dearer"""
 
+AS_LONG = 0.9
+"""seconds that standard explanations may take, beside the scan's own: less than half of all, with what runs over"""
+
 ENOUGH = 12_000
 """image passes that standard explanations take at most, however long the scan was, and where there was none"""
 
@@ -34,6 +37,11 @@ LARGE = 96 * 96
 
 PROBED = 0.5
 """share of what the cheap panels left that the probes may take; salient patterns get the rest"""
+
+SLOWER = 0.5
+"""pace of salient patterns, in passes a second, beside that of the panels before them: their batches are smaller"""
+
+TOO_LATE = "left out: the explanations had taken as long as the scan; --explain full draws it"
 
 MOST_CLASSES = 2
 """classes explained at the standard detail; full has no bound but `MOST_IN_FULL`"""
@@ -83,51 +91,75 @@ def explain(
     detail: Detail,
     allowance: int | None,
     settings: Mapping[str, Mapping[str, Any]],
+    seconds: float | None = None,
 ) -> tuple[Explanation, ...]:
     """Explanations of the chosen classes, then of the model as a whole. Never raises for what the model does.
 
-    ``allowance``: image passes for all of it, None = no bound. Ctrl-C ends it; what is drawn is kept.
+    ``allowance``: image passes for all of it; ``seconds``: its time; None = no bound. Ctrl-C ends it; what is drawn is
+    kept.
     """
-    drawing = _Drawing(ctx, allowance)
+    drawing = _Drawing(ctx, allowance, seconds)
+    ctx = drawing.ctx
     subjects = [Subject(ctx, c.target, c.compared, c.trigger, detail, settings=settings) for c in chosen]
-    panels, seconds = [], []
+    panels, spent = [], []
     for subject in subjects:
         began = time.monotonic()
         panels.append(drawing.panels(subject, LOOKS))
-        seconds.append(time.monotonic() - began)
+        spent.append(time.monotonic() - began)
     lead = subjects[0] if subjects else Subject(ctx, 0, detail=detail, settings=settings)
-    part = None if drawing.left is None else int(PROBED * max(0, drawing.left))
+    left = drawing.affordable
+    part = None if left is None else int(PROBED * max(0, left))
     began, whole = time.monotonic(), drawing.panels(replace(lead, allowance=part), (("probes", probes_panel),))
     of_model = Explanation(
         "the model", None, tuple(whole), triggered=lead.trigger is not None, seconds=time.monotonic() - began
     )
     for number, subject in enumerate(subjects):
         kinds = ESSENCE if detail == "full" else ESSENCE[:1]
-        share = None if drawing.left is None else drawing.left // (len(subjects) - number)
+        left = drawing.affordable
+        share = None if left is None else left // (len(subjects) - number)
         began = time.monotonic()
         panels[number] += drawing.panels(replace(subject, allowance=share), kinds)
-        seconds[number] += time.monotonic() - began
+        spent[number] += time.monotonic() - began
     return (
         *(
             Explanation(c.role, c.target, tuple(drawn), c.compared, c.trigger is not None, took)
-            for c, drawn, took in zip(chosen, panels, seconds, strict=True)
+            for c, drawn, took in zip(chosen, panels, spent, strict=True)
         ),
         of_model,
     )
 
 
 class _Drawing:
-    """Panels one after the other, with the passes that they took."""
+    """Panels one after the other, within their passes and their time."""
 
-    def __init__(self, ctx: Context, allowance: int | None) -> None:
-        self.ctx, self.left = ctx, allowance
+    def __init__(self, ctx: Context, allowance: int | None, seconds: float | None) -> None:
+        self.began, self.passes = time.monotonic(), ctx.passes
+        self.until = None if seconds is None else self.began + seconds
+        ours = self.until is not None and (ctx.deadline is None or self.until < ctx.deadline)
+        self.ctx = replace(ctx, deadline=self.until) if ours else ctx
+        self.too_late = TOO_LATE if ours else "left out: the time budget was spent"
+        self.left = allowance
         self.halted = ""
+
+    @property
+    def affordable(self) -> int | None:
+        """Image passes that are left, and not more than there is time for at the pace so far; None = no bound.
+
+        Only where time runs out before passes does it depend on the machine's pace what is drawn.
+        """
+        if self.left is None or self.until is None:
+            return self.left
+        now = time.monotonic()
+        pace = (self.ctx.passes - self.passes) / max(1e-3, now - self.began)
+        return min(self.left, int(SLOWER * pace * max(0.0, self.until - now)))
 
     def panels(self, subject: Subject, kinds: Sequence[tuple[PanelKind, Draw]]) -> list[Panel]:
         """One panel of each kind that applies."""
         return [panel for kind, draw in kinds if (panel := self._panel(subject, kind, draw)) is not None]
 
     def _panel(self, subject: Subject, kind: PanelKind, draw: Draw) -> Panel | None:
+        if not self.halted and self.ctx.deadline is not None and time.monotonic() > self.ctx.deadline:
+            self.halted = self.too_late
         if not self.halted and self.left is not None and self.left <= 0:
             return Panel(kind, note=TOO_FEW)
         if self.halted:
@@ -137,7 +169,7 @@ class _Drawing:
         try:
             panel = draw(subject)
         except OutOfBudget:
-            self.halted = "left out: the time budget was spent"
+            self.halted = self.too_late
             panel = Panel(kind, note=self.halted)
         except KeyboardInterrupt:
             self.halted = "left out: interrupted by the user"

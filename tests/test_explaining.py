@@ -13,7 +13,7 @@ from torch import nn
 from auditor import explaining
 from auditor.context import Context, SearchImages
 from auditor.errors import ConfigError
-from auditor.explain.subject import LARGEST, Subject, in_turn, picture
+from auditor.explain.subject import LARGEST, TOO_FEW, Subject, in_turn, picture
 from auditor.explaining import Chosen, check_settings, explain, inconspicuous, of_audit, trigger_of
 from auditor.explanations import Panel
 from auditor.findings import Evidence, ImageFacts, Measurement, Outcome, Statistic, Trigger
@@ -61,13 +61,16 @@ def trigger() -> Trigger:
     return Trigger(PATCH.mask().numpy(), pattern, 1.0)
 
 
-def panels(ctx: Context, allowance: int | None = None, detail: str = "full") -> dict[str, Panel]:
+def panels(
+    ctx: Context, allowance: int | None = None, detail: str = "full", seconds: float | None = None
+) -> dict[str, Panel]:
     found = explain(
         ctx,
         [Chosen("stands out", TARGET, trigger(), 0)],
         detail=detail,  # type: ignore[arg-type]
         allowance=allowance,
         settings=SETTINGS,
+        seconds=seconds,
     )
     return {panel.kind: panel for e in found for panel in e.panels}
 
@@ -140,8 +143,24 @@ def test_a_spent_budget_ends_it() -> None:
     assert drawn["probes"].note == "left out: the time budget was spent"
 
 
+def test_no_more_is_drawn_than_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = panels(context(), 4000, "standard", seconds=0.0)
+    assert {panel.note for panel in late.values()} == {explaining.TOO_LATE}
+    sooner = panels(replace(context(), deadline=0.0), 4000, "standard", seconds=60.0)
+    assert sooner["probes"].note == "left out: the time budget was spent"
+    whole = panels(context(), 4000, "standard", seconds=3600.0)
+    assert whole["salient pattern"].strips
+    monkeypatch.setattr(explaining, "SLOWER", 1e-9)  # as on a machine that manages next to nothing in the time left
+    short = panels(context(), 4000, "standard", seconds=3600.0)
+    assert short["attention"].strips
+    assert short["salient pattern"].note == TOO_FEW
+
+
 def test_a_network_without_maps_says_so() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(432, CLASSES))
+    with torch.no_grad():  # one answer to everything: no image is left that a trigger could move
+        flat[1].weight.zero_()
+        flat[1].bias.copy_(torch.eye(CLASSES)[TARGET])
     drawn = panels(context(flat, reference=False))
     assert "no feature maps" in drawn["attention"].note
     assert "no feature maps" in drawn["takeover"].note

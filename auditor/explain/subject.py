@@ -84,14 +84,15 @@ class Subject:
     def victims(self, count: int) -> Tensor:
         """Up to ``count`` held-out images (N, C, H, W) that the trigger should move: not of the target, classes in
         turn, of the source classes where the trigger has some. Without a trigger those of the target class itself.
+        Any, where there is none such.
         """
         answers = self.ctx.images.held_out_classes.tolist()
         if self.trigger is None:
-            own = [i for i, answer in enumerate(answers) if answer == self.target]
-            order = own or list(range(len(answers)))
+            order = [i for i, answer in enumerate(answers) if answer == self.target]
         else:
             sources = set(self.trigger.source_classes)
             order = in_turn({i: a for i, a in enumerate(answers) if (a in sources if sources else a != self.target)})
+        order = order or list(range(len(answers)))
         return self.ctx.images.held_out[torch.tensor(order[:count], dtype=torch.long)]
 
     def with_trigger(self, images: Tensor) -> Tensor:
