@@ -14,7 +14,7 @@ from auditor.exhibits import Picture
 from auditor.explain.generation import Generation, generate, read_image, read_mask
 from auditor.explain.subject import plan
 from auditor.explained import Explained
-from auditor.explaining import Chosen, ceiling, check_settings, explain, trigger_of
+from auditor.explaining import Bounds, Chosen, ceiling, check_settings, explain, trigger_of
 from auditor.explanations import Explanation
 from auditor.findings import Trigger
 from auditor.measuring import generator
@@ -86,7 +86,7 @@ def _explanations(
         ctx,
         [Chosen("asked for", question.target, trigger, (question.target + k // 2) % k if k > 2 else None)],
         detail=detail,  # type: ignore[arg-type]
-        allowance=ceiling(ctx.model) if detail == "standard" else None,
+        bounds=Bounds(ceiling(ctx.model)) if detail == "standard" else None,
         settings=request.explanation_settings,
     )
 

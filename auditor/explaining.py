@@ -23,11 +23,11 @@ from auditor.explain.transforms import Detail
 from auditor.explanations import Explanation, Panel, PanelKind, Role
 from auditor.findings import Audit, Evidence, Trigger
 
-SHARE = 0.25
-"""of the scan's image passes that standard explanations may take: small batches make each of them dearer"""
+SHARE = 0.4
+"""of the scan's image passes that standard explanations may take"""
 
-AS_LONG = 0.9
-"""seconds that standard explanations may take, beside the scan's own: less than half of all, with what runs over"""
+AS_LONG = 0.8
+"""of the scan's seconds that standard explanations may take, since small batches make their passes dearer"""
 
 ENOUGH = 12_000
 """image passes that standard explanations take at most, however long the scan was, and where there was none"""
@@ -38,8 +38,8 @@ LARGE = 96 * 96
 PROBED = 0.5
 """share of what the cheap panels left that the probes may take; salient patterns get the rest"""
 
-SLOWER = 0.5
-"""pace of salient patterns, in passes a second, beside that of the panels before them: their batches are smaller"""
+SLOWER = 0.6
+"""pace of explanations, in passes a second, beside the scan's: their batches are smaller"""
 
 TOO_LATE = "left out: the explanations had taken as long as the scan; --explain full draws it"
 
@@ -63,6 +63,17 @@ ESSENCE: tuple[tuple[PanelKind, Draw], ...] = (("salient pattern", salient_panel
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What explanations may take."""
+
+    passes: int
+    """image passes, of all models together"""
+    seconds: float | None = None
+    pace: float = math.inf
+    """image passes a second that they can count on: where that is too few for the passes, less is drawn"""
+
+
+@dataclass(frozen=True)
 class Chosen:
     """A class to explain, and why."""
 
@@ -78,6 +89,12 @@ def ceiling(model: Classifier) -> int:
     return ENOUGH // 3 if height * width > LARGE else ENOUGH
 
 
+def beside(audit: Audit, model: Classifier) -> Bounds:
+    """What standard explanations may take beside a scan."""
+    passes = min(ceiling(model), int(SHARE * audit.image_passes))
+    return Bounds(passes, AS_LONG * audit.seconds, SLOWER * audit.image_passes / max(1e-3, audit.seconds))
+
+
 def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises `ConfigError` for what no explanation declares: before the work, not after it."""
     for table in settings:
@@ -89,16 +106,14 @@ def explain(
     chosen: Sequence[Chosen],
     *,
     detail: Detail,
-    allowance: int | None,
+    bounds: Bounds | None,
     settings: Mapping[str, Mapping[str, Any]],
-    seconds: float | None = None,
 ) -> tuple[Explanation, ...]:
     """Explanations of the chosen classes, then of the model as a whole. Never raises for what the model does.
 
-    ``allowance``: image passes for all of it; ``seconds``: its time; None = no bound. Ctrl-C ends it; what is drawn is
-    kept.
+    Ctrl-C ends it; what is drawn is kept.
     """
-    drawing = _Drawing(ctx, allowance, seconds)
+    drawing = _Drawing(ctx, bounds)
     ctx = drawing.ctx
     subjects = [Subject(ctx, c.target, c.compared, c.trigger, detail, settings=settings) for c in chosen]
     panels, spent = [], []
@@ -132,26 +147,25 @@ def explain(
 class _Drawing:
     """Panels one after the other, within their passes and their time."""
 
-    def __init__(self, ctx: Context, allowance: int | None, seconds: float | None) -> None:
-        self.began, self.passes = time.monotonic(), ctx.passes
-        self.until = None if seconds is None else self.began + seconds
-        ours = self.until is not None and (ctx.deadline is None or self.until < ctx.deadline)
-        self.ctx = replace(ctx, deadline=self.until) if ours else ctx
+    def __init__(self, ctx: Context, bounds: Bounds | None) -> None:
+        self.left = bounds.passes if bounds else None
+        self.pace = bounds.pace if bounds else math.inf
+        seconds = bounds.seconds if bounds else None
+        until = math.inf if seconds is None else time.monotonic() + seconds
+        ours = until < (math.inf if ctx.deadline is None else ctx.deadline)
+        self.ctx = replace(ctx, deadline=until) if ours else ctx
         self.too_late = TOO_LATE if ours else "left out: the time budget was spent"
-        self.left = allowance
         self.halted = ""
 
     @property
     def affordable(self) -> int | None:
-        """Image passes that are left, and not more than there is time for at the pace so far; None = no bound.
+        """Image passes that are left, and not more than there is time for; None = no bound.
 
         Only where time runs out before passes does it depend on the machine's pace what is drawn.
         """
-        if self.left is None or self.until is None:
+        if self.left is None or self.ctx.deadline is None or math.isinf(self.pace):
             return self.left
-        now = time.monotonic()
-        pace = (self.ctx.passes - self.passes) / max(1e-3, now - self.began)
-        return min(self.left, int(SLOWER * pace * max(0.0, self.until - now)))
+        return min(self.left, int(self.pace * max(0.0, self.ctx.deadline - time.monotonic())))
 
     def panels(self, subject: Subject, kinds: Sequence[tuple[PanelKind, Draw]]) -> list[Panel]:
         """One panel of each kind that applies."""

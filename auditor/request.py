@@ -69,7 +69,7 @@ class ScanSettings:
     ] = 600
     explain: Annotated[
         Literal["none", "standard", "full"],
-        Setting("pictures of why: standard takes a quarter of the scan's passes at most, full what the papers take"),
+        Setting("pictures of why: standard in less than half of the time, full as in the papers"),
     ] = "standard"
     black_box: Annotated[
         bool,

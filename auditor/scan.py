@@ -19,7 +19,7 @@ from auditor.calibration import read, using
 from auditor.context import Context, SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.errors import NothingToScanError
-from auditor.explaining import AS_LONG, SHARE, ceiling, check_settings, explain, of_audit
+from auditor.explaining import beside, check_settings, explain, of_audit
 from auditor.findings import Audit, ImageFacts, Outcome, Verdict
 from auditor.job import Job, share_of_time
 from auditor.measuring import choose_detectors, generator, measure, not_needed, skipped
@@ -118,12 +118,10 @@ def explained(
         return audit
     if progress is not None:
         ctx = replace(ctx, progress=progress)
-    standard = detail == "standard"
-    allowance = min(ceiling(ctx.model), int(SHARE * audit.image_passes)) if standard else None
-    seconds = AS_LONG * audit.seconds if standard else None
-    chosen, tuned = of_audit(audit, detail), request.explanation_settings
+    bounds = beside(audit, ctx.model) if detail == "standard" else None
+    chosen, settings = of_audit(audit, detail), request.explanation_settings
     try:
-        shown = explain(ctx, chosen, detail=detail, allowance=allowance, settings=tuned, seconds=seconds)
+        shown = explain(ctx, chosen, detail=detail, bounds=bounds, settings=settings)
     except KeyboardInterrupt:  # between two pictures
         return audit
     return replace(audit, explanations=shown)

@@ -14,7 +14,7 @@ from auditor import explaining
 from auditor.context import Context, SearchImages
 from auditor.errors import ConfigError
 from auditor.explain.subject import LARGEST, TOO_FEW, Subject, in_turn, picture
-from auditor.explaining import Chosen, check_settings, explain, inconspicuous, of_audit, trigger_of
+from auditor.explaining import Bounds, Chosen, check_settings, explain, inconspicuous, of_audit, trigger_of
 from auditor.explanations import Panel
 from auditor.findings import Evidence, ImageFacts, Measurement, Outcome, Statistic, Trigger
 from tests.reports.example_audits import audit as backdoored
@@ -61,16 +61,13 @@ def trigger() -> Trigger:
     return Trigger(PATCH.mask().numpy(), pattern, 1.0)
 
 
-def panels(
-    ctx: Context, allowance: int | None = None, detail: str = "full", seconds: float | None = None
-) -> dict[str, Panel]:
+def panels(ctx: Context, bounds: Bounds | None = None, detail: str = "full") -> dict[str, Panel]:
     found = explain(
         ctx,
         [Chosen("stands out", TARGET, trigger(), 0)],
         detail=detail,  # type: ignore[arg-type]
-        allowance=allowance,
+        bounds=bounds,
         settings=SETTINGS,
-        seconds=seconds,
     )
     return {panel.kind: panel for e in found for panel in e.panels}
 
@@ -108,12 +105,12 @@ def test_the_allowance_is_kept() -> None:
     ctx = context()
     before = ctx.model.passes + (ctx.reference.passes if ctx.reference else 0)
     allowance = 4000
-    drawn = panels(ctx, allowance, "standard")
+    drawn = panels(ctx, Bounds(allowance), "standard")
     assert ctx.reference is not None
     spent = ctx.model.passes + ctx.reference.passes - before
     assert sum(p.passes for p in drawn.values()) == pytest.approx(spent, abs=len(drawn))
     assert 0 < spent <= allowance
-    nothing = panels(context(), 1, "standard")
+    nothing = panels(context(), Bounds(1), "standard")
     assert nothing["salient pattern"].note.startswith("left out: too few image passes")
     assert not nothing["probes"].curves
 
@@ -143,17 +140,15 @@ def test_a_spent_budget_ends_it() -> None:
     assert drawn["probes"].note == "left out: the time budget was spent"
 
 
-def test_no_more_is_drawn_than_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = panels(context(), 4000, "standard", seconds=0.0)
+def test_no_more_is_drawn_than_there_is_time_for() -> None:
+    late = panels(context(), Bounds(4000, seconds=0.0), "standard")
     assert {panel.note for panel in late.values()} == {explaining.TOO_LATE}
-    sooner = panels(replace(context(), deadline=0.0), 4000, "standard", seconds=60.0)
+    sooner = panels(replace(context(), deadline=0.0), Bounds(4000, seconds=60.0), "standard")
     assert sooner["probes"].note == "left out: the time budget was spent"
-    whole = panels(context(), 4000, "standard", seconds=3600.0)
-    assert whole["salient pattern"].strips
-    monkeypatch.setattr(explaining, "SLOWER", 1e-9)  # as on a machine that manages next to nothing in the time left
-    short = panels(context(), 4000, "standard", seconds=3600.0)
-    assert short["attention"].strips
-    assert short["salient pattern"].note == TOO_FEW
+    assert panels(context(), Bounds(4000, 3600.0, pace=100.0), "standard")["salient pattern"].strips
+    slow = panels(context(), Bounds(4000, 3600.0, pace=1e-3), "standard")
+    assert slow["attention"].strips
+    assert slow["salient pattern"].note == TOO_FEW
 
 
 def test_a_network_without_maps_says_so() -> None:
