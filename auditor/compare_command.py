@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from auditor import flags
+from auditor import flags, registry
 from auditor.exit_codes import of_comparison
 from auditor.terminal import say
 
@@ -26,11 +26,11 @@ def compare(
     from auditor import comparing, delivery
     from auditor.audit_file import read_audit
 
-    targets = delivery.targets(output or [], (first, second), delivery.COMPARISONS)
+    targets = delivery.targets(output or [], (first, second), registry.COMPARISONS)
     comparison = comparing.compare(read_audit(first), read_audit(second))
     if not quiet:
         to_stderr = any(target.path is None for target in targets)
-        delivery.show(comparison, to_stderr=to_stderr, group=delivery.COMPARISONS)
+        delivery.show(comparison, to_stderr=to_stderr, group=registry.COMPARISONS)
     for path in delivery.deliver(comparison, targets):
         say(f"wrote {path}")
     return of_comparison(comparison)

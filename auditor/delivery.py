@@ -14,9 +14,6 @@ from auditor.archive import save_bytes, save_text
 from auditor.errors import ConfigError
 from auditor.terminal import say
 
-COMPARISONS = "auditor.comparisons"
-"""entry points that render a `Comparison`, as `registry.REPORTS` render an `Audit`"""
-
 
 @dataclass(frozen=True)
 class Target:

@@ -148,7 +148,7 @@ def _device() -> Finding:
 
 def _plugins() -> list[Finding]:
     found = []
-    for group in (registry.DETECTORS, registry.REPORTS):
+    for group in (registry.DETECTORS, registry.REPORTS, registry.COMPARISONS, registry.EXPLANATIONS):
         kind = group.rpartition(".")[2]
         names = registry.names(group)
         broken = [name for name in names if not _loads(group, name)]

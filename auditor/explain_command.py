@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-from auditor import flags
+from auditor import flags, registry
 from auditor.errors import ConfigError
 from auditor.guard import BELOW_GATE
 from auditor.terminal import progress_bar, say
-
-EXPLANATIONS = "auditor.explanations"
-"""entry points that render an `auditor.explained.Explained`"""
 
 Class = Annotated[int | None, typer.Option("--class", metavar="N", help="class to explain", show_default=False)]
 AuditFile = Annotated[
@@ -95,7 +92,7 @@ def explain(
         raise ConfigError("expected --explain standard or full, got none; choose one of them")
     inputs = (request.model, request.reference, request.images, config, audit, generate, mask)
     wanted = output or (["png=generated.png"] if generate is not None else ["html=explanation.html"])
-    targets = delivery.targets(wanted, inputs, EXPLANATIONS)
+    targets = delivery.targets(wanted, inputs, registry.EXPLANATIONS)
     if generate is None and any(t.format == "png" for t in targets):
         raise ConfigError("expected an image to write, got none; png= goes with --generate SEED_IMAGE")
     question = Question(target=target, audit=audit, seed_image=generate, mask=mask)

@@ -9,6 +9,10 @@ from auditor.errors import ConfigError
 
 DETECTORS = "auditor.detectors"
 REPORTS = "auditor.reports"
+COMPARISONS = "auditor.comparisons"
+"""reports of two audits"""
+EXPLANATIONS = "auditor.explanations"
+"""reports of one class, without a verdict"""
 
 
 def names(group: str) -> list[str]:
