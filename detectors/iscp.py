@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -25,6 +26,9 @@ from .pattern_search import (
 
 MOST_TESTED = 2000
 """images that all classes that were screened out are tested on together"""
+
+MOST_VALUES = 2**28
+"""pixel values of all canvases together, 1 GiB: beyond, each class gets one start"""
 
 Canvas = Literal["positive", "negative", "random", "white", "black", "learned"]
 
@@ -66,7 +70,7 @@ class Iscp:
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
     Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, fewer beyond some 20 classes
-    (`pattern_search.rungs`), and about as much to test.
+    (`pattern_search.rungs`), and about as much to test. N is 1 for more canvases than `MOST_VALUES` (ImageNet's).
 
     Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps;
     minibatches are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are
@@ -138,7 +142,9 @@ class Iscp:
         for canvas in self.canvases:
             targets, canvases = self._canvases(ctx, model, canvas)
             own = torch.isin(targets, keep)
-            jobs = Jobs(targets[own], canvases[own], learned=canvas == "learned")
+            if not own.all():  # a thousand classes' canvases are a gigabyte: not copied for nothing
+                targets, canvases = targets[own], canvases[own]
+            jobs = Jobs(targets, canvases, learned=canvas == "learned")
             steps = ctx.track(range(self.steps), f"{who}, {canvas} canvas")
             done.append(search(model, images, classes, jobs, plan, ctx.rng, steps))
         usual = max(0.0, usual_margin(model, ctx.images.held_out))
@@ -152,7 +158,8 @@ class Iscp:
     def _canvases(self, ctx: Context, model: Classifier, canvas: Canvas) -> tuple[Tensor, Tensor]:
         """Target classes (J,) and canvases (J, C, H, W) of one sort (Section 3, Canvas Sampling)."""
         k, shape = ctx.num_classes, ctx.model.input_shape
-        targets = torch.arange(k).repeat_interleave(self.per_canvas)
+        each = self.per_canvas if k * self.per_canvas * math.prod(shape) <= MOST_VALUES else 1
+        targets = torch.arange(k).repeat_interleave(each)
         if canvas in ("white", "black"):
             return torch.arange(k), torch.full((k, *shape), 1.0 if canvas == "white" else 0.0)
         if canvas == "learned":
@@ -164,11 +171,11 @@ class Iscp:
             own = (classes == target).nonzero().flatten() if canvas != "negative" else eligible(classes, target)
             own = own if len(own) else torch.arange(len(images))
             if canvas == "random":
-                order = torch.randint(len(own), (self.per_canvas,), generator=ctx.rng)
+                order = torch.randint(len(own), (each,), generator=ctx.rng)
             else:
-                order = confidence[own, target].argsort(descending=True)[: self.per_canvas]
+                order = confidence[own, target].argsort(descending=True)[:each]
             chosen = own[order]
-            picked.append(chosen[torch.arange(self.per_canvas) % len(chosen)])
+            picked.append(chosen[torch.arange(each) % len(chosen)])
         return targets, images[torch.cat(picked)]
 
     def _choose(

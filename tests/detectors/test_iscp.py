@@ -186,6 +186,14 @@ def test_every_canvas_of_the_paper_runs_and_the_fixed_ones_stay_as_they_are() ->
     assert all((trigger_of(m).pattern == 1).all() for m in white)
 
 
+def test_canvases_beyond_a_gibibyte_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = make_context(Templates())
+    both, _ = Iscp(per_canvas=2)._canvases(ctx, ctx.model, "learned")
+    monkeypatch.setattr("auditor.detectors.iscp.MOST_VALUES", 2 * CLASSES * 3 * 12 * 12 - 1)
+    one, _ = Iscp(per_canvas=2)._canvases(ctx, ctx.model, "learned")
+    assert (len(both), len(one)) == (2 * CLASSES, CLASSES)
+
+
 def test_screening_keeps_the_planted_target() -> None:
     """Classes that are given up early still get their measurement, on fewer images."""
     ctx = make_context(Patched(), Templates())
