@@ -3,6 +3,8 @@
     python -m benchmarks.evaluate --zoo zoo --split develop --out results --jobs 2
     python -m benchmarks.calibrate --zoo zoo --results results
 
+With ``--renew``, only the nulls of what these audits measured (`benchmarks.evaluate --detector NAME`).
+
 For each judged statistic, and for each mode (with images or class impressions, with a reference or without), an
 exponential null from the clean models; its scale depends on the number of classes, the input size and the clean
 accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Models of one network
@@ -20,7 +22,7 @@ import argparse
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,28 +83,38 @@ def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) 
     return found
 
 
-def fit_nulls(clean: Sequence[Sample]) -> dict[str, Null]:
-    """Key → null, from clean models."""
+def fit_nulls(clean: Sequence[Sample], near: Mapping[str, Mapping[str, float]] | None = None) -> dict[str, Null]:
+    """Key → null, from clean models; slopes are held near those of ``near``, else near 0."""
+    slopes = near or {}
     seen: dict[str, list[tuple[float, Sample]]] = defaultdict(list)
     for sample in clean:
         for item in sample.evidence:
             seen[sample.given.keys(item.detector, kind_of(item))[0]].append((item.value, sample))
     return {
-        key: fit_null([v for v, _ in pairs], [s.given for _, s in pairs], len({s.group for _, s in pairs}))
+        key: fit_null(
+            [v for v, _ in pairs], [s.given for _, s in pairs], len({s.group for _, s in pairs}), near=slopes.get(key)
+        )
         for key, pairs in sorted(seen.items())
     }
 
 
-def fit_null(values: Sequence[float], given: Sequence[Given], groups: int, ridge: float = 0.5) -> Null:
-    """Exponential with a log-linear scale: minimises Σ log m + v / m + ridge · |slopes|²; means are at least FLOOR."""
+def fit_null(
+    values: Sequence[float],
+    given: Sequence[Given],
+    groups: int,
+    ridge: float = 0.5,
+    near: Mapping[str, float] | None = None,
+) -> Null:
+    """Exponential with a log-linear scale: minimises Σ log m + v / m + ridge · |slopes − near|²; means ≥ FLOOR."""
+    prior = np.array([(near or {}).get(name, 0.0) for name in TRAITS])
     v = np.maximum(np.asarray(values, dtype=np.float64), FLOOR)
     x = np.array([[g.traits[name] for name in TRAITS] for g in given])
 
     def loss(theta: np.ndarray) -> float:
         log_mean = theta[0] + x @ theta[1:]
-        return float((log_mean + v * np.exp(-log_mean)).sum() + ridge * (theta[1:] ** 2).sum())
+        return float((log_mean + v * np.exp(-log_mean)).sum() + ridge * ((theta[1:] - prior) ** 2).sum())
 
-    start = np.array([math.log(v.mean()), *np.zeros(len(TRAITS))])
+    start = np.array([math.log(v.mean()), *prior])
     theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(-4, 4)] * len(TRAITS)]).x
     slopes = {name: round(float(b), 3) for name, b in zip(TRAITS, theta[1:], strict=True)}
     return Null(round(max(FLOOR, math.exp(theta[0])), 4), groups, slopes)
@@ -202,6 +214,19 @@ def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     return {**found, "statistics": statistics, "score": {**found["score"], "weights": weights}}
 
 
+def renewed(before: dict[str, Any], clean: Sequence[Sample]) -> dict[str, Any]:
+    """The calibration ``before``, with new nulls for what these audits of clean models measured.
+
+    For a detector that searches better than it did, audited alone and on fewer models: so slopes are held near those
+    from before, and the nulls are only as certain as the groups of models now. The weights of the score stay.
+    """
+    statistics = dict(before["statistics"])
+    for key, null in fit_nulls(clean, {k: e.get("slopes", {}) for k, e in statistics.items()}).items():
+        if key in statistics:
+            statistics[key] = {"mean": null.mean, "count": null.count, "slopes": dict(null.slopes)}
+    return {**before, "statistics": statistics}
+
+
 def main() -> None:
     """Read audits, write the calibration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,8 +234,16 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
     parser.add_argument("--false-alarms", type=float, default=0.02)
+    parser.add_argument(
+        "--renew", action="store_true", help="only the nulls of what these audits measured; the score's weights stay"
+    )
     options = parser.parse_args()
     every = samples(options.zoo, options.results, "develop")
+    if options.renew:
+        before = json.loads(options.out.read_text(encoding="utf-8"))
+        found = renewed(before, [s for s in every if not s.backdoored])
+        options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        return
     found, verdicts = calibrate(every, options.false_alarms)
     if options.out.exists():
         found = keeping(found, json.loads(options.out.read_text(encoding="utf-8")))

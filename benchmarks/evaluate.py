@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,15 @@ def request_of(
     )
 
 
-def scan_one(folder: Path, card: dict[str, Any], mode: str, out: Path, threads: int, effort: str) -> None:
+def scan_one(
+    folder: Path,
+    card: dict[str, Any],
+    mode: str,
+    out: Path,
+    threads: int,
+    effort: str,
+    detectors: tuple[str, ...] | None = None,
+) -> None:
     """Scan one model through the public API and keep the audit."""
     import torch
 
@@ -48,12 +57,12 @@ def scan_one(folder: Path, card: dict[str, Any], mode: str, out: Path, threads: 
     from auditor.scan import run
 
     torch.set_num_threads(threads)
-    audit = run(request_of(folder, card, mode, effort=effort))
+    audit = run(replace(request_of(folder, card, mode, effort=effort), detectors=detectors))
     out.mkdir(parents=True, exist_ok=True)
     save_text(out / f"{card['name']}.json", json.dumps(to_dict(audit), allow_nan=False))
 
 
-def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int, str]) -> str:
+def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int, str, tuple[str, ...] | None]) -> str:
     _, card, mode, out, *_ = task
     try:
         scan_one(*task)
@@ -73,13 +82,15 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, action="append", help="repeatable; all when left out")
     parser.add_argument("--only", default="", help="part of the model's name")
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="standard")
+    parser.add_argument("--detector", action="append", help="only these; repeatable")
     parser.add_argument("--jobs", type=int, default=1, help="scans at a time, one thread each when more than one")
     parser.add_argument("--threads", type=int, help="of one scan (default: 1 with several jobs, else 2)")
     options = parser.parse_args()
     modes = options.mode or list(MODES)
     threads = options.threads or (1 if options.jobs > 1 else 2)
+    only = tuple(options.detector) if options.detector else None
     tasks = [
-        (folder, card, mode, options.out / mode, threads, options.effort)
+        (folder, card, mode, options.out / mode, threads, options.effort, only)
         for mode in modes
         for folder, card in cards(options.zoo, options.split, options.only)
         if not (options.out / mode / f"{card['name']}.json").exists()

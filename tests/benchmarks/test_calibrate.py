@@ -1,0 +1,42 @@
+"""The fit of clean distributions: what it recovers, and what renewing leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from auditor.calibration import Given
+from benchmarks.calibrate import TRAITS, fit_null, renewed
+
+SHIPPED = Path(__file__).parents[2] / "auditor" / "calibration.json"
+
+
+def drawn(count: int, slope: float) -> tuple[list[float], list[Given]]:
+    """Exponential values whose mean is 0.1 · exp(slope · weakness)."""
+    rng = np.random.default_rng(0)
+    given = [Given(images=True, clean_accuracy=float(a)) for a in rng.uniform(0.4, 0.9, count)]
+    means = [0.1 * np.exp(slope * g.traits["weakness"]) for g in given]
+    return [float(rng.exponential(m)) for m in means], given
+
+
+def test_mean_and_slope_are_recovered() -> None:
+    null = fit_null(*drawn(4000, 2.0), groups=7)
+    assert null.mean == pytest.approx(0.1, rel=0.1)
+    assert null.slopes["weakness"] == pytest.approx(2.0, abs=0.25)
+    assert null.count == 7
+
+
+def test_few_models_leave_slopes_where_they_were() -> None:
+    values, given = drawn(5, 0.0)
+    assert abs(fit_null(values, given, 5).slopes["weakness"]) < 0.5
+    near = fit_null(values, given, 5, near={"weakness": 2.0})
+    assert 1.0 < near.slopes["weakness"] < 2.5
+    assert set(near.slopes) == set(TRAITS)
+
+
+def test_renewing_without_audits_changes_nothing() -> None:
+    before = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    assert renewed(before, []) == before
