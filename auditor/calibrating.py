@@ -117,6 +117,11 @@ def _moved(null: Null | None, pairs: Sequence[tuple[float, Sample]]) -> Null:
     return Null(max(FLOOR, mean), min(null.count, PRIOR) + len(scaled), null.slopes)
 
 
+def entry(null: Null) -> dict[str, Any]:
+    """One statistic of a calibration as JSON values."""
+    return {"mean": round(null.mean, 5), "count": null.count, "slopes": dict(null.slopes)}
+
+
 def as_json(calibration: Calibration, models: Mapping[str, int]) -> dict[str, Any]:
     """A calibration as `auditor.calibration.parse` reads it; ``models`` says what it was made of."""
     weights = calibration.weights
@@ -124,10 +129,7 @@ def as_json(calibration: Calibration, models: Mapping[str, int]) -> dict[str, An
         "version": VERSION,
         "made_by": calibration.made_by,
         "models": dict(models),
-        "statistics": {
-            key: {"mean": round(null.mean, 5), "count": null.count, "slopes": dict(null.slopes)}
-            for key, null in sorted(calibration.nulls.items())
-        },
+        "statistics": {key: entry(null) for key, null in sorted(calibration.nulls.items())},
         "score": {
             "intercept": weights.intercept,
             "weights": dict(weights.of),

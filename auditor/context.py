@@ -17,6 +17,7 @@ from auditor.progress import PASSES, Progress
 
 T = TypeVar("T")
 
+
 def _silent(label: str, done: int, total: int) -> None:
     """No progress wanted."""
 

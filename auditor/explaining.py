@@ -114,7 +114,7 @@ def explain(
     Ctrl-C ends it; what is drawn is kept.
     """
     drawing = _Drawing(ctx, bounds)
-    ctx = drawing.ctx
+    ctx = replace(drawing.ctx, title="explaining")
     subjects = [Subject(ctx, c.target, c.compared, c.trigger, detail, settings=settings) for c in chosen]
     panels, spent = [], []
     for subject in subjects:

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from auditor.calibrating import FLOOR, as_json, sample_of
+from auditor.calibrating import FLOOR, as_json, entry, sample_of
 from auditor.calibration import Calibration, Given, Null, Weights, using
 from auditor.findings import Evidence
 from auditor.scoring import combine, key_of, kind_of, surprise
@@ -223,7 +223,7 @@ def renewed(before: dict[str, Any], clean: Sequence[Sample]) -> dict[str, Any]:
     statistics = dict(before["statistics"])
     for key, null in fit_nulls(clean, {k: e.get("slopes", {}) for k, e in statistics.items()}).items():
         if key in statistics:
-            statistics[key] = {"mean": null.mean, "count": null.count, "slopes": dict(null.slopes)}
+            statistics[key] = entry(null)
     return {**before, "statistics": statistics}
 
 

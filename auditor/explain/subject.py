@@ -79,7 +79,7 @@ class Subject:
 
     def track(self, items: Iterable[int], label: str) -> Iterable[int]:
         """A loop with progress that stops when the time is up."""
-        return self.ctx.track(items, f"explaining: {label}")
+        return self.ctx.track(items, label)
 
     def victims(self, count: int) -> Tensor:
         """Up to ``count`` held-out images (N, C, H, W) that the trigger should move: not of the target, classes in

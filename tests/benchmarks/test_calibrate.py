@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from auditor.calibration import Given
-from benchmarks.calibrate import TRAITS, fit_null, renewed
+from auditor.findings import Evidence
+from benchmarks.calibrate import TRAITS, Sample, fit_null, renewed
 
 SHIPPED = Path(__file__).parents[2] / "auditor" / "calibration.json"
 
@@ -40,3 +42,16 @@ def test_few_models_leave_slopes_where_they_were() -> None:
 def test_renewing_without_audits_changes_nothing() -> None:
     before = json.loads(SHIPPED.read_text(encoding="utf-8"))
     assert renewed(before, []) == before
+
+
+def test_renewing_changes_what_was_measured_and_nothing_else() -> None:
+    before = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    item = Evidence("iscp", "prominence of commanding predictive power", 0.4, np.nan, 1.0, 1.0, (0,))
+    card = {"backdoored": False, "architecture": "grey_lenet", "dataset": "mnist"}
+    one = Sample(SimpleNamespace(card=card), Given(images=True, clean_accuracy=0.99), (item,))  # type: ignore[arg-type]
+    after = renewed(before, [one] * 6)
+    key = "iscp/prominence on images"
+    assert after["statistics"][key]["mean"] == pytest.approx(0.4, rel=0.1)
+    assert after["statistics"][key]["count"] == 1
+    assert {**after["statistics"], key: None} == {**before["statistics"], key: None}
+    assert after["score"] == before["score"]
