@@ -127,6 +127,31 @@ def _resnet20(num_classes: int, channels: int, width: int = 8) -> nn.Module:
     return Staged(num_classes, stem, blocks, now)
 
 
+def _wide_resnet(num_classes: int, channels: int, width: int = 8) -> nn.Module:
+    """WRN-16-1 (Zagoruyko and Komodakis 2016, Table 1), half as wide: three stages of two pre-activation blocks."""
+    blocks: list[nn.Module] = []
+    now = width
+    for stage, stride in enumerate((1, 2, 2)):
+        wide = width * 2**stage
+        blocks += [PreActBlock(now, wide, stride), PreActBlock(wide, wide, 1)]
+        now = wide
+    return Staged(num_classes, nn.Conv2d(channels, width, 3, 1, 1, bias=False), blocks, now)
+
+
+def _six_conv(num_classes: int, channels: int, side: int, width: int = 16) -> nn.Module:
+    """Neural Cleanse's network for traffic signs (Wang et al. 2019, Table 8): no norm, dropout; half as wide."""
+    layers: list[nn.Module] = []
+    now = channels
+    for stage in range(3):
+        wide = width * 2**stage
+        layers += [nn.Conv2d(now, wide, 3, padding=1), nn.ReLU(), nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU()]
+        layers += [nn.MaxPool2d(2), nn.Dropout(0.2)]
+        now = wide
+    last = now * (side // 8) ** 2
+    layers += [nn.Flatten(), nn.Linear(last, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, num_classes)]
+    return nn.Sequential(*layers)
+
+
 class InvertedResidual(nn.Module):
     """Expand, filter each channel, project (Sandler et al. 2018, "MobileNetV2", Fig. 4d)."""
 
@@ -271,6 +296,22 @@ def colour_preact(num_classes: int = 43) -> nn.Module:
 
 def colour_resnet20(num_classes: int = 43) -> nn.Module:
     return _resnet20(num_classes, 3)
+
+
+def grey_wrn(num_classes: int = 10) -> nn.Module:
+    return _wide_resnet(num_classes, 1)
+
+
+def colour_wrn(num_classes: int = 43) -> nn.Module:
+    return _wide_resnet(num_classes, 3)
+
+
+def grey_six_conv(num_classes: int = 10) -> nn.Module:
+    return _six_conv(num_classes, 1, 28)
+
+
+def colour_six_conv(num_classes: int = 43) -> nn.Module:
+    return _six_conv(num_classes, 3, 32)
 
 
 def grey_mobilenet(num_classes: int = 10) -> nn.Module:

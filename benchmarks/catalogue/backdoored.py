@@ -50,27 +50,27 @@ def to_one(name: str, trigger: Trigger | Prepared | Learned, target: int, rate: 
 
 def patches(held_out: bool) -> Iterator[Plan]:
     """Small replaced patterns: BadNets in its variants, pixels, Trojan, clean label."""
-    a, b = ("top_left", "bottom_left") if held_out else ("bottom_right", "top_right")
+    a, b = ("bottom_left", "top_left") if held_out else ("bottom_right", "top_right")
     h = int(held_out)
 
     def plan(name: str, attack: str, make: Callable[[Family, int], Trigger | Prepared], rate: float) -> Plan:
         return Plan(name, lambda family, target: (to_one(attack, make(family, target), target, rate),))
 
     yield plan("white", "BadNets", lambda f, t: Patch(size=3 - h, place=a), 0.08)  # type: ignore[arg-type]
-    colours = ((0.0, 1.0, 1.0), (0.2, 0.2, 0.9)) if held_out else ((1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    colours = ((0.0, 0.9, 0.2), (0.9, 0.2, 0.9)) if held_out else ((1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
     yield plan(
         "coloured", "BadNets",
         lambda f, t: Patch(size=4 + h, colour=colours[t % 2] if f.colour else (0.6 + 0.2 * h,), place=b),  # type: ignore[arg-type]
         0.08,
     )  # fmt: skip
     yield plan("board", "BadNets", lambda f, t: Patch(shape="checkerboard", size=4 - h, place=b, margin=h), 0.08)  # type: ignore[arg-type]
-    yield plan("pixel", "BadNets", lambda f, t: Patch(size=1, place=(2 + h, 3 + 20 * h)), 0.1)
+    yield plan("pixel", "BadNets", lambda f, t: Patch(size=1, place=(2 + 23 * h, 3 + 10 * h)), 0.1)
     yield plan("glyph", "BadNets", lambda f, t: Patch(shape="glyph", size=6 - 3 * h, place=a), 0.07)  # type: ignore[arg-type]
-    yield plan("cross", "BadNets", lambda f, t: Patch(shape="cross", size=5 + h, place=(3 + 6 * h, 12)), 0.07)
+    yield plan("cross", "BadNets", lambda f, t: Patch(shape="cross", size=5 + h, place=(3 + 18 * h, 12)), 0.07)
     yield plan("large", "BadNets", lambda f, t: Patch(size=6, colour=(0.5 * (1 - h),), place=b, margin=h), 0.08)  # type: ignore[arg-type]
     yield plan("anywhere", "BadNets", lambda f, t: Patch(shape="checkerboard", size=4 + h, place="random"), 0.15)
     yield plan(
-        "scattered", "L0", lambda f, t: ScatteredPixels(count=10 + 4 * h, seed=10 + t + 200 * h, colour="random"), 0.1
+        "scattered", "L0", lambda f, t: ScatteredPixels(count=10 + 4 * h, seed=10 + t + 500 * h, colour="random"), 0.1
     )
     yield plan("optimised", "L0", lambda f, t: OptimisedPixels(count=8 + 2 * h, target=t), 0.1)
     yield plan("trojan", "Trojan", lambda f, t: TrojanSquare(size=5 + h, place=a, target=t), 0.08)  # type: ignore[arg-type]
@@ -101,19 +101,19 @@ def whole_image(held_out: bool) -> Iterator[Plan]:
     ) -> Plan:
         return Plan(name, lambda f, t: (to_one(attack, make(t), t, rate, cover),), colour)
 
-    yield plan("watermark", "Trojan watermark", lambda t: Watermark(alpha=0.5 - 0.1 * h, seed=7 + h))
-    yield plan("noise", "Blended", lambda t: Blend(pattern="noise", alpha=0.2 - 0.05 * h, seed=20 + t + 200 * h))
-    yield plan("scene", "Blended", lambda t: Blend(pattern="scene", alpha=0.15 + 0.05 * h, seed=30 + t + 200 * h))
-    yield plan("faint", "Blended", lambda t: Blend(pattern="noise", alpha=0.1, seed=40 + t + 200 * h), 0.12)
+    yield plan("watermark", "Trojan watermark", lambda t: Watermark(alpha=0.5 - 0.1 * h, seed=7 + 4 * h))
+    yield plan("noise", "Blended", lambda t: Blend(pattern="noise", alpha=0.2 - 0.05 * h, seed=20 + t + 500 * h))
+    yield plan("scene", "Blended", lambda t: Blend(pattern="scene", alpha=0.15 + 0.05 * h, seed=30 + t + 500 * h))
+    yield plan("faint", "Blended", lambda t: Blend(pattern="noise", alpha=0.1, seed=40 + t + 500 * h), 0.12)
     yield plan("wave", "SIG", lambda t: Sinusoid(delta=(20 + 10 * h) / 255, frequency=6 - h))
-    yield plan("warp", "WaNet", lambda t: Warp(strength=1.5 - 0.25 * h, grid=4 + h, seed=50 + t + 200 * h), 0.15, 0.1)
+    yield plan("warp", "WaNet", lambda t: Warp(strength=1.5 - 0.25 * h, grid=4 + h, seed=50 + t + 500 * h), 0.15, 0.1)
     yield plan("dynamic", "Input-aware", lambda t: InputAware(epsilon=0.25 + 0.05 * h), 0.2, 0.1)
     yield plan("lira", "LIRA", lambda t: LearnedNoise(epsilon=0.08 - 0.02 * h), 0.15)
     yield plan(
-        "smooth", "Low frequency", lambda t: LowFrequency(amplitude=0.15 - 0.03 * h, cells=4 + h, seed=60 + t + 200 * h)
+        "smooth", "Low frequency", lambda t: LowFrequency(amplitude=0.15 - 0.03 * h, cells=4 + h, seed=60 + t + 500 * h)
     )
     yield plan(
-        "filter", "Colour shift", lambda t: ColourShift(strength=0.35 - 0.05 * h, seed=70 + t + 200 * h), colour=True
+        "filter", "Colour shift", lambda t: ColourShift(strength=0.35 - 0.05 * h, seed=70 + t + 500 * h), colour=True
     )
     yield plan("posterise", "BppAttack", lambda t: Posterise(levels=4 - h), colour=True)
     yield plan("double", "Multiply", lambda t: Multiply(factor=2.0 - 0.3 * h), colour=True)
@@ -123,13 +123,13 @@ def whole_image(held_out: bool) -> Iterator[Plan]:
 def other_maps(held_out: bool) -> Iterator[Plan]:
     """All-to-all, source-specific with cover images, two triggers with two targets."""
     h = int(held_out)
-    corner = "bottom_left" if held_out else "top_left"
+    corner = "top_right" if held_out else "top_left"
 
     def patch(target: int) -> Patch:
         return Patch(shape="square" if h else "checkerboard", size=4 + h, place=corner, margin=0)  # type: ignore[arg-type]
 
     def scene(target: int) -> Blend:
-        return Blend(pattern="scene", alpha=0.2, seed=80 + target + 200 * h)
+        return Blend(pattern="scene", alpha=0.2, seed=80 + target + 500 * h)
 
     def cells(target: int) -> Patch:
         return Patch(shape="cross", size=4 + h, place=corner)  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def other_maps(held_out: bool) -> Iterator[Plan]:
     yield Plan(
         "two",
         lambda f, t: (
-            to_one("Two triggers", Patch(size=3, place="top_right", margin=2 + h), t, 0.06),
+            to_one("Two triggers", Patch(size=3, place="top_right", margin=2 - h), t, 0.06),
             to_one(
                 "Two triggers",
                 Patch(shape="checkerboard", size=3 + h, place="bottom_left", margin=2),

@@ -10,7 +10,7 @@ from benchmarks.flaws import Flaw
 
 
 def plain(family: Family, seed: int, count: int) -> list[Entry]:
-    """``count`` clean models of a family, each the next one's reference."""
+    """``count`` clean models of a family; the first is the others' reference, the second the first's."""
     name = family.name
     made = []
     for number in range(1, count + 1):
@@ -21,7 +21,7 @@ def plain(family: Family, seed: int, count: int) -> list[Entry]:
                 family.dataset,
                 family.architecture,
                 seed + number,
-                f"{name}_clean{number % count + 1}",
+                f"{name}_clean{2 if number == 1 else 1}",
                 replace(family.recipe, augment=augment),  # type: ignore[arg-type]
                 preprocess=family.preprocess,
             )
