@@ -72,9 +72,14 @@ def true_place(name: str, images: Tensor) -> Tensor:
     return touched if float(touched.float().mean()) < WHOLE else changed >= changed.flatten().quantile(0.9)
 
 
-def energy(model: Classifier, images: SearchImages, target: int, place: Tensor) -> float:
-    """Mean share of the energy at a place, over seeds."""
-    others = images.held_out[images.held_out_classes != target]
+def energy(model: Classifier, images: SearchImages, target: int, place: Tensor, sources: Sequence[int]) -> float:
+    """Mean share of the energy at a place, over seeds; patterns that move images of the ``sources``, if there are any.
+
+    Images of all classes but the target where it is the only source.
+    """
+    classes = images.held_out_classes
+    victims = (classes != target) & torch.isin(classes, torch.tensor(sources, dtype=classes.dtype))
+    others = images.held_out[victims if victims.any() else classes != target]
     found = []
     for seed in range(SEEDS):
         rng = torch.Generator().manual_seed(100 * target + seed)
@@ -83,7 +88,9 @@ def energy(model: Classifier, images: SearchImages, target: int, place: Tensor) 
     return mean(found)
 
 
-def explain(folder: Path, card: dict[str, Any], target: int, place: Tensor | None, out: Path) -> tuple[Row, Tensor]:
+def explain(
+    folder: Path, card: dict[str, Any], target: int, sources: Sequence[int], place: Tensor | None, out: Path
+) -> tuple[Row, Tensor]:
     """Audit one model, keep its reports, and ask for its salient patterns."""
     request = request_of(folder, card, "reference+images", early_stop=True)
     request = replace(request, settings=replace(request.settings, explain="standard"))
@@ -104,9 +111,9 @@ def explain(folder: Path, card: dict[str, Any], target: int, place: Tensor | Non
         audit,
         target,
         float(place.float().mean()),
-        energy(models.suspect, images, target, place),
-        tuple(energy(models.suspect, images, other, place) for other in others),
-        energy(models.reference, images, target, place),
+        energy(models.suspect, images, target, place, sources),
+        tuple(energy(models.suspect, images, other, place, sources) for other in others),
+        energy(models.reference, images, target, place, sources),
     )
     return row, place
 
@@ -114,9 +121,10 @@ def explain(folder: Path, card: dict[str, Any], target: int, place: Tensor | Non
 def explain_twins(models: Sequence[tuple[Path, dict[str, Any]]], out: Path) -> list[Row]:
     """A backdoored model, and then clean ones that are asked about its target and its trigger's place."""
     torch.set_num_threads(1)
-    rows, place, target = [], None, models[0][1]["target_classes"][0]
+    first = models[0][1]
+    rows, place, target, sources = [], None, first["target_classes"][0], first["source_classes"]
     for folder, card in models:
-        row, place = explain(folder, card, target, place, out)
+        row, place = explain(folder, card, target, sources, place, out)
         rows.append(row)
         print(f"{row.name}: target {row.of_target:.3f}, others {mean(row.of_others):.3f}", flush=True)
     return rows

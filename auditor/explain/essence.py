@@ -98,10 +98,19 @@ def _runs(subject: Subject) -> Iterator[_Run]:
         yield _Run(f"reference, class {subject.target}", subject.ctx.reference, subject.target, 0)
 
 
+def _others(subject: Subject, target: int) -> Tensor:
+    """(N,) of True for the images that are moved: not of the class itself, so that the pattern is the model's (Section
+    5.1), and of the source classes where the trigger works on those alone.
+    """
+    answers = subject.ctx.images.held_out_classes
+    others = answers != target
+    sources = subject.trigger.source_classes if subject.trigger is not None else ()
+    victims = others & torch.isin(answers, torch.tensor(sources, dtype=answers.dtype))
+    return victims if int(victims.sum()) >= FEWEST_IMAGES else others
+
+
 def _estimate(subject: Subject, run: _Run, plan: SalientPattern, covered: Tensor | None) -> Salient | None:
-    """Images of the class itself are left out, as in the paper (Section 5.1), so that the pattern is the model's."""
-    images, answers = subject.ctx.images.held_out, subject.ctx.images.held_out_classes
-    others = images[answers != run.target]
+    others = subject.ctx.images.held_out[_others(subject, run.target)]
     if len(others) < FEWEST_IMAGES:
         return None
     generator = torch.Generator().manual_seed(1000 * run.target + run.seed)
