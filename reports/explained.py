@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from auditor.explanations import Explanation, Panel
 from auditor.findings import Audit
@@ -21,6 +21,15 @@ HEADINGS = {
 
 SHIFTED = 2.0
 """how many times more than in everything it is compared with makes a difference worth a sentence"""
+
+STRONG = "PGD, ε = 8/255"
+"""the attack by which training on attacks is told"""
+
+NOT_TRAINED = 0.15
+"""share of answers kept under it up to which nothing speaks for such training: photos and signs kept 0 to 4 %"""
+
+DIFFERENT = 0.1
+"""difference of two models' shares that is worth a sentence"""
 
 Names = Callable[[int], str]
 
@@ -154,10 +163,38 @@ def _probes(panel: Panel, explained: Explanation, name: Names) -> str:
     seen = "Of the answers the model gives to undisturbed images, the curves show the share that it keeps."
     if attacks:
         seen += f" Under an attack on every pixel (PGD, changes of at most ε) it keeps {', '.join(attacks)}."
+    return seen + _trained_on_attacks(n) + _texture_or_shape(n)
+
+
+def _trained_on_attacks(n: Mapping[str, float]) -> str:
+    """What robust accuracy says of how the network was trained."""
+    kept, theirs = n.get(STRONG), n.get(f"reference: {STRONG}")
+    if kept is None:
+        return ""
+    beside = f" (the reference keeps {percent(theirs)} at ε = 8/255)" if theirs is not None else ""
+    if kept < NOT_TRAINED:
+        return f" So little is left of networks that were not trained on attacks{beside}."
+    if theirs is not None and kept - theirs < DIFFERENT:
+        return f" The reference withstands as much{beside}: images this plain do so, or both were trained on attacks."
+    if theirs is not None:
+        return f" The reference withstands less{beside}: the model was probably trained on attacks."
+    return " A network that keeps so much was trained on attacks, or sees drawings, which small changes leave alone."
+
+
+def _texture_or_shape(n: Mapping[str, float]) -> str:
+    """Section 4.1: which of two models goes by shape shows in what median filters and blur leave of their answers."""
     median, blur = n.get("kept under median filters"), n.get("kept under blur")
-    if median is not None and blur is not None:
-        seen += (
-            f" On average it keeps {percent(median)} under median filters, which leave silhouettes, and "
-            f"{percent(blur)} under blur, which softens everything alike."
-        )
-    return seen
+    if median is None or blur is None:
+        return ""
+    seen = (
+        f" On average it keeps {percent(median)} under median filters, which leave silhouettes, and "
+        f"{percent(blur)} under blur, which softens everything alike"
+    )
+    m, b = (n.get(f"reference: kept under {what}") for what in ("median filters", "blur"))
+    if m is None or b is None:
+        return seen + ". Whether it goes by texture or by shape, only a reference beside it could tell."
+    seen += f"; the reference {percent(m)} and {percent(b)}."
+    gained = (median - blur) - (m - b)
+    if abs(gained) < DIFFERENT:
+        return seen + " So it goes by texture and by shape as much as the reference does."
+    return seen + f" So it goes by {'shape' if gained > 0 else 'texture'} more than the reference does."

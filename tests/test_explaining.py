@@ -88,6 +88,9 @@ def test_every_panel_is_drawn_and_shows_the_trigger_at_work() -> None:
     assert success[0].y[0] == 1.0
     unprompted = [c for c in drawn["probes"].curves if c.title == "the same without the trigger"]
     assert unprompted[0].y[0] == 0.0
+    assert [c.y[0] for c in drawn["probes"].curves if c.title == "answers that the reference keeps"] == [1.0] * 5
+    assert "reference: kept under blur" in drawn["probes"].numbers
+    assert not any("reference" in key for key in panels(context(reference=False))["probes"].numbers)
 
 
 def test_pixels_that_decide_are_where_the_trigger_is() -> None:
@@ -145,7 +148,7 @@ def test_no_more_is_drawn_than_there_is_time_for() -> None:
     assert {panel.note for panel in late.values()} == {explaining.TOO_LATE}
     sooner = panels(replace(context(), deadline=0.0), Bounds(4000, seconds=60.0), "standard")
     assert sooner["probes"].note == "left out: the time budget was spent"
-    assert panels(context(), Bounds(4000, 3600.0, pace=100.0), "standard")["salient pattern"].strips
+    assert panels(context(), Bounds(6000, 3600.0, pace=100.0), "standard")["salient pattern"].strips
     slow = panels(context(), Bounds(4000, 3600.0, pace=1e-3), "standard")
     assert slow["attention"].strips
     assert slow["salient pattern"].note == TOO_FEW

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
+
+from auditor.classifier import Classifier
 from auditor.exhibits import Curve
 from auditor.explain.robustness import Probes, Profile, probe
 from auditor.explain.subject import TOO_FEW, Subject
@@ -17,20 +21,26 @@ FEWEST = 20
 def probes_panel(subject: Subject) -> Panel:
     """Answers kept, trigger's success kept, and robust accuracy ("What Do Adversarially Robust Models Look At?", 4.1).
 
-    The labels are the suspect's own answers on images it answers rightly, so an undisturbed model keeps all of them.
-    Curves: one of the answers and, with a trigger, one of its success, for each family of disturbances. Cost: that of
+    The labels are the model's own answers, so an undisturbed one keeps all of them. The reference is probed on the same
+    images for its own answers: texture and shape show in comparison only. Curves: one of the answers of each model and,
+    with a trigger, one of its success, for each family of disturbances. Cost: that of
     `auditor.explain.robustness.probe`, on as many images as the panel may take.
     """
     plan: Probes = subject.plan("probes")
+    reference = subject.ctx.reference
     if subject.allowance is not None:
-        count = int(subject.allowance / cost_of_an_image(plan, subject))
+        both = cost_of_an_image(plan, subject.model, subject.trigger is not None, subject)
+        both += cost_of_an_image(plan, reference, False, subject) if reference is not None else 0
+        count = int(subject.allowance / both)
         if count < FEWEST:
             return Panel("probes", note=TOO_FEW)
         plan = replace(plan, images=min(plan.images, count))
+    drawn = torch.randperm(len(subject.ctx.images.held_out), generator=subject.ctx.rng)[: plan.images]
+    images, answers = subject.ctx.images.held_out[drawn], subject.ctx.images.held_out_classes[drawn]
     profile = probe(
         subject.model,
-        subject.ctx.images.held_out,
-        subject.ctx.images.held_out_classes,
+        images,
+        answers,
         plan,
         subject.ctx.rng,
         put_on=subject.with_trigger if subject.trigger is not None else None,
@@ -38,25 +48,32 @@ def probes_panel(subject: Subject) -> Panel:
         detail=subject.detail,
         track=subject.track,
     )
+    theirs = None
+    if reference is not None:
+        own = reference.predict(images)
+        theirs = probe(reference, images, own, plan, subject.ctx.rng, detail=subject.detail, track=subject.track)
     note = f"on {profile.images} held-out images"
     if profile.others:
         note += f", {profile.others} of them of other classes"
-    return Panel("probes", curves=_curves(profile), numbers=_numbers(profile), note=note)
+    return Panel("probes", curves=_curves(profile, theirs), numbers=_numbers(profile, theirs), note=note)
 
 
-def cost_of_an_image(plan: Probes, subject: Subject) -> float:
-    """Image passes that `probe` takes for one image."""
+def cost_of_an_image(plan: Probes, model: Classifier, triggered: bool, subject: Subject) -> float:
+    """Image passes that `probe` takes for one image on one model."""
     strengths = 1 + sum(len(family.strengths(subject.detail)) for family in FAMILIES)
-    forward = strengths / 2 * (2 if subject.trigger is not None else 1)
-    return forward + (len(plan.epsilons) * (2.5 + plan.pgd_steps) if subject.model.differentiable else 0)
+    forward = strengths / 2 * (2 if triggered else 1)
+    return forward + (len(plan.epsilons) * (2.5 + plan.pgd_steps) if model.differentiable else 0)
 
 
-def _curves(profile: Profile) -> tuple[Curve, ...]:
+def _curves(profile: Profile, theirs: Profile | None) -> tuple[Curve, ...]:
     curves = []
-    for family in profile.families:
+    for number, family in enumerate(profile.families):
         x = tuple(float(s) for s in family.strengths)
         axis = f"{family.name} ({family.unit})"
         curves.append(Curve("answers kept", x, tuple(family.accuracy), axis, "share of images"))
+        if theirs is not None:
+            kept = tuple(theirs.families[number].accuracy)
+            curves.append(Curve("answers that the reference keeps", x, kept, axis, "share of images"))
         if family.success is not None:
             curves.append(Curve("trigger's success", x, tuple(family.success), axis, "share of images"))
         if family.unprompted is not None:
@@ -64,10 +81,17 @@ def _curves(profile: Profile) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
-def _numbers(profile: Profile) -> dict[str, float]:
-    numbers = {f"{a.name}, ε = {_radius(a.epsilon)}": a.accuracy for a in profile.attacks}
+def _numbers(profile: Profile, theirs: Profile | None) -> dict[str, float]:
+    reference = {f"reference: {key}": value for key, value in _kept(theirs)} if theirs is not None else {}
+    return {**dict(_kept(profile)), **reference}
+
+
+def _kept(profile: Profile) -> Iterator[tuple[str, float]]:
+    for attack in profile.attacks:
+        yield f"{attack.name}, ε = {_radius(attack.epsilon)}", attack.accuracy
     shape, texture = profile.texture_or_shape
-    return {**numbers, "kept under median filters": shape, "kept under blur": texture}
+    yield "kept under median filters", shape
+    yield "kept under blur", texture
 
 
 def _radius(epsilon: float) -> str:

@@ -105,6 +105,39 @@ def test_takeover_names_the_layer_from_which_it_lasts() -> None:
     assert "To the last layer they resemble the image" in said(takeover((0.9, 0.1, 0.9), (0.2, 0.5, 0.6)))
 
 
+PROBED = Curve("answers kept", (0, 1), (1, 0.9), "blur (σ)", "share")
+
+
+@pytest.mark.parametrize(
+    ("kept", "reference", "concluded"),
+    [
+        (0.04, None, "of networks that were not trained on attacks."),
+        (0.04, 0.0, "not trained on attacks (the reference keeps 0% at ε = 8/255)."),
+        (0.4, None, "trained on attacks, or sees plain drawings"),
+        (0.4, 0.02, "the model was probably trained on attacks"),
+        (0.9, 0.88, "The reference withstands as much"),
+    ],
+)
+def test_robust_accuracy_is_put_into_words(kept: float, reference: float | None, concluded: str) -> None:
+    numbers = {"PGD, ε = 8/255": kept}
+    if reference is not None:
+        numbers["reference: PGD, ε = 8/255"] = reference
+    assert concluded in said(Panel("probes", curves=(PROBED,), numbers=numbers))
+
+
+@pytest.mark.parametrize(
+    ("median", "concluded"),
+    [(0.8, "by shape more than the reference"), (0.3, "by texture more than"), (0.55, "as much as the reference")],
+)
+def test_texture_and_shape_are_told_apart_beside_a_reference(median: float, concluded: str) -> None:
+    """Section 4.1: shape is what median filters leave; blur takes from both models alike."""
+    numbers = {"kept under median filters": median, "kept under blur": 0.5}
+    alone = said(Panel("probes", curves=(PROBED,), numbers=numbers))
+    assert "only a reference beside it could tell" in alone
+    numbers |= {"reference: kept under median filters": 0.55, "reference: kept under blur": 0.5}
+    assert concluded in said(Panel("probes", curves=(PROBED,), numbers=numbers))
+
+
 def test_the_page_tells_a_story_of_each_class() -> None:
     shown = with_explanations(audit())
     page = html.render(shown)
