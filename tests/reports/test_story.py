@@ -113,7 +113,7 @@ PROBED = Curve("answers kept", (0, 1), (1, 0.9), "blur (σ)", "share")
     [
         (0.04, None, "of networks that were not trained on attacks."),
         (0.04, 0.0, "not trained on attacks (the reference keeps 0% at ε = 8/255)."),
-        (0.4, None, "trained on attacks, or sees plain drawings"),
+        (0.4, None, "trained on attacks, or sees drawings"),
         (0.4, 0.02, "the model was probably trained on attacks"),
         (0.9, 0.88, "The reference withstands as much"),
     ],
