@@ -12,7 +12,7 @@ import argparse
 import json
 import multiprocessing
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,36 +41,44 @@ def request_of(
     )
 
 
-def scan_one(
-    folder: Path,
-    card: dict[str, Any],
-    mode: str,
-    out: Path,
-    threads: int,
-    effort: str,
-    detectors: tuple[str, ...] | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Task:
+    """One scan to do."""
+
+    folder: Path
+    card: dict[str, Any]
+    mode: str
+    out: Path
+    """the mode's folder"""
+    threads: int = 1
+    effort: str = "standard"
+    detectors: tuple[str, ...] | None = None
+
+
+def scan_one(task: Task) -> None:
     """Scan one model through the public API and keep the audit."""
     import torch
 
     from auditor.archive import save_text, to_dict
     from auditor.scan import run
 
-    torch.set_num_threads(threads)
-    audit = run(replace(request_of(folder, card, mode, effort=effort), detectors=detectors))
-    out.mkdir(parents=True, exist_ok=True)
-    save_text(out / f"{card['name']}.json", json.dumps(to_dict(audit), allow_nan=False))
+    torch.set_num_threads(task.threads)
+    request = request_of(task.folder, task.card, task.mode, effort=task.effort)
+    audit = run(replace(request, detectors=task.detectors))
+    task.out.mkdir(parents=True, exist_ok=True)
+    save_text(task.out / f"{task.card['name']}.json", json.dumps(to_dict(audit), allow_nan=False))
 
 
-def _scan_task(task: tuple[Path, dict[str, Any], str, Path, int, str, tuple[str, ...] | None]) -> str:
-    _, card, mode, out, *_ = task
+def _told(task: Task) -> str:
+    """Scans, and says in one line what came of it."""
+    name = task.card["name"]
     try:
-        scan_one(*task)
-        audit = json.loads((out / f"{card['name']}.json").read_text(encoding="utf-8"))
+        scan_one(task)
+        audit = json.loads((task.out / f"{name}.json").read_text(encoding="utf-8"))
         named, seconds = in_short(audit["target_classes"]), audit["seconds"]
-        return f"{mode:12s} {card['name']:28s} {audit['verdict']:12s} [{named}] {seconds:.0f} s"
+        return f"{task.mode:12s} {name:28s} {audit['verdict']:12s} [{named}] {seconds:.0f} s"
     except Exception as error:  # one broken model must not end an evaluation; it shows as missing
-        return f"{mode:12s} {card['name']:28s} FAILED {type(error).__name__}: {error}"
+        return f"{task.mode:12s} {name:28s} FAILED {type(error).__name__}: {error}"
 
 
 def main() -> None:
@@ -90,13 +98,13 @@ def main() -> None:
     threads = options.threads or (1 if options.jobs > 1 else 2)
     only = tuple(options.detector) if options.detector else None
     tasks = [
-        (folder, card, mode, options.out / mode, threads, options.effort, only)
+        Task(folder, card, mode, options.out / mode, threads, options.effort, only)
         for mode in modes
         for folder, card in cards(options.zoo, options.split, options.only)
         if not (options.out / mode / f"{card['name']}.json").exists()
     ]
     with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=8) as pool:
-        for line in pool.imap_unordered(_scan_task, tasks):
+        for line in pool.imap_unordered(_told, tasks):
             print(line, file=sys.stderr, flush=True)
 
 
