@@ -4,7 +4,7 @@ check:            ## everything a merge needs, in a fresh environment
 	.ci/run
 
 test:             ## the tests, in this environment
-	pytest
+	pytest -n auto
 
 lint:             ## style, types and import directions, in this environment
 	ruff check .

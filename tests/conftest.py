@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: as many threads as workers, not their product
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from auditor import weighing
