@@ -32,7 +32,7 @@ class Probes:
     images: Annotated[int, Setting("images drawn, at most", low=1, high=1_000_000)] = 200
     epsilons: Annotated[
         tuple[float, ...], Setting("ℓ∞ radii ε of the attacks", low=1e-6, high=1, paper="0.005, 0.01")
-    ] = (0.005, 0.01, 2 / 255, 8 / 255)
+    ] = (0.005, 2 / 255, 0.01, 8 / 255)
     pgd_steps: Annotated[int, Setting("steps of PGD; 0 leaves it out", low=0, high=10_000)] = 10
 
 

@@ -390,6 +390,6 @@ def test_what_cannot_be_probed_is_said() -> None:
 def test_settings_are_read_like_any_other() -> None:
     plan = build(Probes, {"images": "50", "epsilons": "0.01,0.03", "pgd_steps": "5"}, where="probes")
     assert plan == Probes(images=50, epsilons=(0.01, 0.03), pgd_steps=5)
-    assert Probes().epsilons == (0.005, 0.01, 2 / 255, 8 / 255)
+    assert Probes().epsilons == (0.005, 2 / 255, 0.01, 8 / 255)
     with pytest.raises(ConfigError):
         build(Probes, {"epsilons": "0"}, where="probes")
