@@ -26,6 +26,10 @@ NOTHING = Combined(0.0, False, None, ())
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
 
+MAPPED = 0.5
+"""success from which a label map that stands out is suspicious though its trigger is not confirmed: to send each class
+to an answer of its own, half of the images at once, takes more than a natural feature"""
+
 BUILT_IN_SWITCHES = frozenset(
     {"image-switches-branch", "image-selects-value", "image-selects-element", "image-gates-value"}
 )
@@ -78,26 +82,32 @@ def judge(
         found = triggers_of(outcomes, item)
         return any(confirms(m, item, given, confirm_at) and not _covers_image(m) for m in found)
 
-    standing = sorted((e for e in evidence if _counts(e, together, level, small(e))), key=lambda e: e.p_value)
+    def mapped(item: Evidence) -> bool:
+        return kind_of(item) == ALL_TO_ALL and any(_maps(m) for m in triggers_of(outcomes, item))
+
+    standing = sorted(
+        (e for e in evidence if _counts(e, together, level, small(e), mapped(e))), key=lambda e: e.p_value
+    )
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
     confirmed = [(item, m) for item, m in found if confirms(m, item, given, confirm_at)]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     named: tuple[int, ...] = ()
     if leading is not None:
-        alone = _counts(leading, NOTHING, level, small(leading))
+        alone = _counts(leading, NOTHING, level, small(leading), mapped(leading))
         named = leading.target_classes if alone else _agreed(leading, together, num_classes)
     shown = _most_telling([m for _, m in confirmed or found if m.target_class in named], bool(confirmed))
     if too_few and not blockers:
         blockers = _undecidable(num_classes, given, bool(standing))
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
     reason = sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete, together)
+    sure = bool(confirmed) or any(mapped(e) and e.stands_out for e in standing)
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
     return Judgement(
         verdict=verdict,
-        score=max(together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if confirmed else 0.0),
+        score=max(together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if sure else 0.0),
         reason=reason,
         target_classes=named,
         source_classes=leading.source_classes if leading else (),
@@ -126,17 +136,18 @@ def _undecidable(num_classes: int, given: Given, standing: bool) -> list[str]:
     ]
 
 
-def _counts(item: Evidence, together: Combined, level: float, confirmed_small: bool) -> bool:
+def _counts(item: Evidence, together: Combined, level: float, confirmed_small: bool, mapped: bool) -> bool:
     """Whether one evidence is reason for suspicion.
 
-    A statistic of ours never is by itself: it needs a confirmed trigger, or enough others that name the same class.
+    A statistic of ours never is by itself: it needs a confirmed trigger, a label map that most images follow, or enough
+    others that name the same class.
     A small trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand out
     among all others as well (it was confirmed on no clean model of the develop split). Somebody else's detector, of
     which no weight is known, is believed when it stands out.
     """
     if confirmed_small and item.p_value <= level:
         return True
-    if item.stands_out and (item.confirmed or not is_weighed(item)):
+    if item.stands_out and (item.confirmed or mapped or not is_weighed(item)):
         return True
     return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
 
@@ -154,6 +165,14 @@ def _most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement 
     """Of the triggers that do it, the faintest explains most; unconfirmed, the most successful."""
     best = min if confirmed else max
     return best(found, key=_strength if confirmed else _success, default=None)
+
+
+def _maps(measurement: Measurement) -> bool:
+    """Whether a trigger, of all sources at once, gives most images the answer of its label map."""
+    trigger = measurement.trigger
+    if trigger is None or trigger.source_classes or is_natural(trigger):
+        return False
+    return trigger.success_rate >= MAPPED
 
 
 def _covers_image(measurement: Measurement) -> bool:

@@ -301,6 +301,32 @@ def test_the_trigger_of_a_pair_is_that_pairs_own() -> None:
     assert result.trigger.source_classes == (4,)
 
 
+def label_map(success: float, share: float = 0.7, reference: float | None = None) -> Outcome:
+    """Every class sent to the next one, with the shared trigger on the first measurement, as `untargeted` tells it."""
+    found = tuple(
+        Measurement(share, (k + 1) % 6, k, trigger(success, reference) if k == 0 else None) for k in range(6)
+    )
+    return Outcome("maps", Statistic("moved", "share", per="source"), {}, found, expected=6, seconds=1.0, passes=10)
+
+
+def test_a_label_map_that_most_images_follow_is_suspicious_unconfirmed(
+    monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
+) -> None:
+    """All-to-all attacks succeed no more often than the model is right, so that their triggers are seldom confirmed."""
+    nulls["maps/all-to-all index"] = NULL
+    known = Weights(-3.0, {"maps/all-to-all index": 1.0}, cap=3.0, alarm=0.7)
+    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
+    monkeypatch.setattr("auditor.verdict.weights", lambda: known)
+    found = judged(label_map(0.7))
+    assert (found.verdict, found.target_classes) == (Verdict.SUSPICIOUS, (0, 1, 2, 3, 4, 5))
+    assert found.score == 0.7
+    assert judged(label_map(0.9)).verdict is Verdict.BACKDOORED
+    for too_little in (label_map(0.4), label_map(0.7, share=0.1), label_map(0.7, reference=0.6)):
+        result = judged(too_little)
+        assert result.verdict is Verdict.NO_EVIDENCE
+        assert result.score < 0.7
+
+
 def test_all_to_all() -> None:
     matrix = np.full((6, 6), 0.02)
     for source in range(6):
