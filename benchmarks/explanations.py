@@ -84,7 +84,7 @@ def energy(model: Classifier, images: SearchImages, target: int, place: Tensor, 
     found = []
     for seed in range(SEEDS):
         rng = torch.Generator().manual_seed(100 * target + seed)
-        pattern = salient_pattern(model, others[seed], others[SEEDS:], target, PLAN, rng)
+        pattern = salient_pattern(model, others[seed], others[SEEDS:], target, PLAN.at(model.input_shape), rng)
         found.append(energy_inside(pattern.perturbation, place))
     return mean(found)
 

@@ -31,6 +31,9 @@ NOT_TRAINED = 0.15
 DIFFERENT = 0.1
 """difference of two models' shares that is worth a sentence"""
 
+PROBABILITY = "probability: "
+"""before the name of a pattern, among the numbers of its panel"""
+
 Names = Callable[[int], str]
 
 
@@ -105,7 +108,7 @@ def _salient(panel: Panel, explained: Explanation, name: Names) -> str:
         "Perturbations were accumulated until images of other classes passed for the class; what is left is what the "
         "network takes for its essence. A clean class shows parts of its object, a backdoored one its trigger."
     )
-    return asked + _energy(panel, explained, name)
+    return asked + _reached(panel, explained, name) + _energy(panel, explained, name)
 
 
 def _region(panel: Panel, explained: Explanation, name: Names) -> str:
@@ -113,12 +116,25 @@ def _region(panel: Panel, explained: Explanation, name: Names) -> str:
     return asked + _energy(panel, explained, name)
 
 
+def _reached(panel: Panel, explained: Explanation, name: Names) -> str:
+    """How easily images pass for the class: a class with a trigger is reached by less."""
+    n = {k.removeprefix(PROBABILITY): p for k, p in panel.numbers.items() if k.startswith(PROBABILITY)}
+    mine = n.pop(f"suspect, class {explained.target_class}", None)
+    if mine is None or not n:
+        return ""
+    others = ", ".join(f"{probability:.2f} for {_which(key, name)}" for key, probability in n.items())
+    seen = f" Within the same norm they reach a probability of {mine:.2f} for it, {others}."
+    easier = mine > SHIFTED * max(n.values())
+    return seen + (" So it takes less to pass for this class than for others." if easier else "")
+
+
 def _energy(panel: Panel, explained: Explanation, name: Names) -> str:
     n, target = panel.numbers, explained.target_class
     mine = n.get(f"suspect, class {target}")
     if mine is None or target is None or "place" not in n:
         return ""
-    others = {key: share for key, share in n.items() if key not in ("place", f"suspect, class {target}")}
+    told_before = ("place", f"suspect, class {target}")
+    others = {k: share for k, share in n.items() if k not in told_before and not k.startswith(PROBABILITY)}
     told = ", ".join(f"{percent(share)} of {_whose(key, name)}" for key, share in others.items())
     seen = f" {percent(mine)} of its energy lies at the trigger's place, which is {percent(n['place'])} of the image"
     seen += f"; {told}." if told else "."
@@ -128,9 +144,14 @@ def _energy(panel: Panel, explained: Explanation, name: Names) -> str:
 
 
 def _whose(key: str, name: Names) -> str:
+    which = _which(key, name)
+    return key if which == key else f"that of {which}"
+
+
+def _which(key: str, name: Names) -> str:
     model, _, rest = key.partition(", class ")
     index = rest.split(",")[0]
-    return f"that of class {name(int(index))} on the {model}" if index.isdigit() else key
+    return f"class {name(int(index))} on the {model}" if index.isdigit() else key
 
 
 def _takeover(panel: Panel, explained: Explanation, name: Names) -> str:

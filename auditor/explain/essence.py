@@ -42,8 +42,9 @@ class _Run:
 def salient_panel(subject: Subject) -> Panel:
     """Salient patterns of the class from several seeds, of an inconspicuous class, and of the class on the reference.
 
-    Numbers, where the trigger has a place: the share of each pattern's energy there, and ``place``: the share of the
-    image that the place is. Cost: that of `SalientPattern` a run, brought down to what the panel may take.
+    Numbers: the mean probability of the class that each reached; where the trigger has a place, the share of each
+    pattern's energy there, and ``place``: the share of the image that the place is. Cost: that of `SalientPattern` a
+    run, brought down to what the panel may take.
     """
     return _panel("salient pattern", subject, subject.place())
 
@@ -59,7 +60,7 @@ def region_panel(subject: Subject) -> Panel | None:
 
 def _panel(kind: str, subject: Subject, place: Tensor | None, covered: Tensor | None = None) -> Panel:
     runs = list(_runs(subject))
-    plan: SalientPattern | None = subject.plan("salient_pattern")
+    plan: SalientPattern | None = subject.plan("salient_pattern").at(subject.model.input_shape)
     if subject.allowance is not None and plan is not None:
         plan = plan.affordable(subject.allowance // len(runs))
     if plan is None:
@@ -71,6 +72,7 @@ def _panel(kind: str, subject: Subject, place: Tensor | None, covered: Tensor | 
             strips.setdefault(run.name, []).append((f"seed {run.seed + 1}", found))
     numbers = {} if place is None else {"place": float(place.float().mean())}
     for name, patterns in strips.items():
+        numbers[f"probability: {name}"] = sum(s.probability for _, s in patterns) / len(patterns)
         if place is not None:
             shares = [energy_inside(s.perturbation, place) for _, s in patterns]
             numbers[name] = sum(shares) / len(shares)

@@ -12,10 +12,9 @@ of a Gaussian; the result is the seed less the perturbation. Where the text of t
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -31,9 +30,6 @@ from auditor.explain.salient_pattern import Penalty, SalientPattern, Track, accu
 from auditor.image_folder import MAX_PIXELS
 from auditor.images import read_picture
 from auditor.settings import Setting
-
-PAPER_VALUES = 3 * 224 * 224
-"""values of an image on which the paper's norms were chosen (ImageNet networks)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +59,6 @@ class Generation(SalientPattern):
     def forwards(self) -> int:
         """As in `SalientPattern`; besides, the result is looked at, and refinement asks whether there are maps."""
         return super().forwards + 1 + self.refinement
-
-    def at(self, shape: tuple[int, int, int]) -> Self:
-        """The same with η for images (C, H, W): the root mean square change that the paper's is at 3×224×224."""
-        return replace(self, eta=self.eta * math.sqrt(math.prod(shape) / PAPER_VALUES))
 
 
 INPAINTING = Generation(eta=21.0)

@@ -27,11 +27,14 @@ Track = Callable[[Iterable[int], str], Iterable[int]]
 Penalty = Callable[[Tensor], Tensor]
 """p (C, H, W) → what a loss holds besides the cross-entropy, a scalar; differentiable"""
 
-LEAST_STEPS, LEAST_SAMPLES, LEAST_BATCH = 20, 16, 8
-"""`SalientPattern.affordable` goes no lower: with fewer, moments and mean probabilities are mostly chance"""
+LEAST_STEPS, LEAST_SAMPLES, LEAST_BATCH = 20, 16, 8  # with fewer, moments and mean probabilities are mostly chance
 
 PATCH_SHARE = (64 / 224) ** 2
 """share of the image that the paper covers: 64×64 (Section 5.1) of VGG-16's 224×224"""
+
+
+PAPER_VALUES = 3 * 224 * 224
+"""values of an image on which the paper's norms were chosen (ImageNet networks)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,8 @@ class SalientPattern:
     samples: Annotated[int, Setting("images the perturbation acts on, |D|", low=2, high=100_000, paper="256")] = 256
     batch: Annotated[int, Setting("images a step, the seed among them, b", low=2, high=4096, paper="32")] = 32
     gamma: Annotated[float, Setting("mean probability of the class to reach, γ", low=0.01, high=1, paper="0.8")] = 0.8
-    eta: Annotated[float, Setting("ℓ2 norm of the perturbation, η", low=1e-3, high=1e4, paper="10")] = 10.0
+    eta: Annotated[float, Setting("ℓ2 norm of the perturbation, η, at 224×224", low=1e-3, high=1e4, paper="10")] = 10.0
+    to_size: Annotated[bool, Setting("whether η goes with the size of the images", paper="not said")] = True
     alpha: Annotated[float, Setting("decay of the first moment, α", low=0, high=0.9999, paper="0.9")] = 0.9
     beta: Annotated[float, Setting("decay of the second moment, β", low=0, high=0.99999, paper="0.999")] = 0.999
     scale: Annotated[float, Setting("gain of the regions that refinement keeps, λ", low=0.1, high=100, paper="5")] = 5.0
@@ -65,6 +69,10 @@ class SalientPattern:
         One image forward and backward is one pass, a forward alone one half, as `Classifier.passes` counts.
         """
         return self.steps * self.batch + math.ceil(self.forwards / 2)
+
+    def at(self, shape: tuple[int, int, int]) -> Self:
+        """The same with η for images (C, H, W): the root mean square change that the paper's is at 3×224×224."""
+        return replace(self, eta=self.eta * math.sqrt(math.prod(shape) / PAPER_VALUES)) if self.to_size else self
 
     def affordable(self, passes: int) -> Self | None:
         """The largest plan of these proportions that takes at most ``passes``; None where no useful one does.

@@ -119,6 +119,12 @@ def test_the_cost_is_what_the_model_counts() -> None:
     assert model.passes == plan.passes
 
 
+def test_the_norm_goes_with_the_size_of_the_image() -> None:
+    assert SalientPattern().at((3, 224, 224)).eta == pytest.approx(10.0)
+    assert SalientPattern().at((3, 32, 32)).eta == pytest.approx(10 / 7)
+    assert SalientPattern(to_size=False).at((3, 32, 32)).eta == 10.0
+
+
 @pytest.mark.parametrize("plan", [SalientPattern(), SalientPattern(steps=1000, samples=20, batch=300, refine_every=70)])
 def test_an_affordable_plan_fills_its_budget_and_no_more(plan: SalientPattern) -> None:
     for budget in (plan.passes - 1, 20_000, 5_000, 1_000):

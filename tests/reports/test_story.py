@@ -91,6 +91,19 @@ def test_energy_is_compared_with_everything_beside_it() -> None:
     assert "of that of class 8 on the reference" in said(alike)
 
 
+@pytest.mark.parametrize(("reached", "easier"), [(0.9, True), (0.15, False)])
+def test_a_class_that_takes_less_is_told(reached: float, easier: bool) -> None:
+    numbers = {
+        f"probability: suspect, class {TARGET}": reached, "probability: suspect, class 3, for comparison": 0.1,
+        f"probability: reference, class {TARGET}": 0.2,
+    }  # fmt: skip
+    told = said(Panel("salient pattern", (strip("x"),), numbers=numbers))
+    assert f"of {reached:.2f} for it, 0.10 for class 3 on the suspect, 0.20 for class 8 on the reference" in told
+    assert ("takes less to pass for this class" in told) == easier
+    alone = {f"probability: suspect, class {TARGET}": reached}
+    assert "norm" not in said(Panel("salient pattern", (strip("x"),), numbers=alone))
+
+
 def test_sensitivity_says_where_it_gathers() -> None:
     numbers = {"suspect, without": 0.03, "suspect, with": 0.5, "reference, with": 0.04}
     panel = Panel("sensitivity", (strip("x"),), numbers=numbers)
