@@ -25,6 +25,10 @@ VERSION = 3
 USUAL_ACCURACY = 0.9
 """assumed where no labelled images tell"""
 
+MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS = 100, 3 * 32 * 32, 0.5
+"""what the models that nulls were fitted on go up to. Beyond, a null is that of the end: carried on to 3×224×224, the
+slope between drawings and small photos asked for prominences above 1, which there are none of"""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -56,12 +60,15 @@ class Given:
 
     @property
     def traits(self) -> dict[str, float]:
-        """The numbers that a null's scale may depend on; all 0 for a usual small model of ten classes."""
+        """The numbers that a null's scale may depend on; all 0 for a usual small model of ten classes.
+
+        No larger than those of the models that the shipped calibration knows.
+        """
         accuracy = USUAL_ACCURACY if self.clean_accuracy is None else self.clean_accuracy
         return {
-            "classes": math.log10(max(2, self.num_classes) / 10),
-            "size": math.log10(max(1, self.input_values) / 784),
-            "weakness": max(0.0, USUAL_ACCURACY - accuracy),
+            "classes": math.log10(min(MOST_CLASSES, max(2, self.num_classes)) / 10),
+            "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
+            "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
         }
 
 

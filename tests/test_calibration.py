@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from auditor.calibration import Null, nulls
+from auditor.calibration import Given, Null, nulls
 from auditor.outliers import exponential_p_value
 
 
@@ -47,3 +47,15 @@ def test_the_p_value_is_uniform_when_the_scale_is_estimated() -> None:
         [exponential_p_value(rng.exponential(3.0), rng.exponential(3.0, 8).mean(), 8) <= 0.05 for _ in range(6000)]
     )
     assert 0.04 < alarms < 0.06
+
+
+def test_large_models_are_judged_as_the_largest_that_were_measured() -> None:
+    """A slope carried on from small images would ask of photos for values that no share of images reaches."""
+    photos = Given(num_classes=1000, input_values=3 * 224 * 224, clean_accuracy=0.1)
+    assert photos.traits == pytest.approx({"classes": 1.0, "size": math.log10(3072 / 784), "weakness": 0.5})
+    for images in (False, True):
+        for classes in (2, 10, 1000):
+            given = Given(images=images, num_classes=classes, input_values=3 * 224 * 224)
+            null = given.null(nulls(), "iscp", "prominence")
+            assert null is not None
+            assert null.threshold(0.01 / 12) < 0.8
