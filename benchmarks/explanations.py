@@ -24,7 +24,7 @@ from auditor import registry
 from auditor.archive import save_text, to_text
 from auditor.classifier import Classifier
 from auditor.context import SearchImages
-from auditor.explain.essence import FEWEST_IMAGES
+from auditor.explain.essence import FEWEST_IMAGES, victims
 from auditor.explain.salient_pattern import SalientPattern, energy_inside, salient_pattern
 from auditor.explanations import Panel
 from auditor.findings import Audit
@@ -78,9 +78,7 @@ def energy(model: Classifier, images: SearchImages, target: int, place: Tensor, 
 
     Images of all classes but the target where the sources have too few.
     """
-    classes = images.held_out_classes
-    victims = (classes != target) & torch.isin(classes, torch.tensor(sources, dtype=classes.dtype))
-    others = images.held_out[victims if int(victims.sum()) >= FEWEST_IMAGES + SEEDS else classes != target]
+    others = images.held_out[victims(images.held_out_classes, target, sources, FEWEST_IMAGES + SEEDS)]
     found = []
     for seed in range(SEEDS):
         rng = torch.Generator().manual_seed(100 * target + seed)

@@ -103,11 +103,14 @@ class Staged(nn.Module):
         return self.fc(self.norm(self.blocks(self.stem(x))).relu().mean((2, 3)))
 
 
-def _preact(num_classes: int, channels: int, width: int = 8) -> nn.Module:
-    """PreActResNet-18 with ``width`` channels at first."""
+def _preact(num_classes: int, channels: int, strides: tuple[int, ...] = (1, 2, 2, 2), width: int = 8) -> nn.Module:
+    """PreActResNet-18 with ``width`` channels at first: two blocks for each of the ``strides``.
+
+    With three stages it is WRN-16-1 (Zagoruyko and Komodakis 2016, Table 1), half as wide.
+    """
     blocks: list[nn.Module] = []
     now = width
-    for stage, stride in enumerate((1, 2, 2, 2)):
+    for stage, stride in enumerate(strides):
         wide = width * 2**stage
         blocks += [PreActBlock(now, wide, stride), PreActBlock(wide, wide, 1)]
         now = wide
@@ -125,17 +128,6 @@ def _resnet20(num_classes: int, channels: int, width: int = 8) -> nn.Module:
             now = wide
     stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
     return Staged(num_classes, stem, blocks, now)
-
-
-def _wide_resnet(num_classes: int, channels: int, width: int = 8) -> nn.Module:
-    """WRN-16-1 (Zagoruyko and Komodakis 2016, Table 1), half as wide: three stages of two pre-activation blocks."""
-    blocks: list[nn.Module] = []
-    now = width
-    for stage, stride in enumerate((1, 2, 2)):
-        wide = width * 2**stage
-        blocks += [PreActBlock(now, wide, stride), PreActBlock(wide, wide, 1)]
-        now = wide
-    return Staged(num_classes, nn.Conv2d(channels, width, 3, 1, 1, bias=False), blocks, now)
 
 
 def _six_conv(
@@ -308,11 +300,11 @@ def colour_resnet20(num_classes: int = 43) -> nn.Module:
 
 
 def grey_wrn(num_classes: int = 10) -> nn.Module:
-    return _wide_resnet(num_classes, 1)
+    return _preact(num_classes, 1, strides=(1, 2, 2))
 
 
 def colour_wrn(num_classes: int = 43) -> nn.Module:
-    return _wide_resnet(num_classes, 3)
+    return _preact(num_classes, 3, strides=(1, 2, 2))
 
 
 def grey_six_conv(num_classes: int = 10) -> nn.Module:

@@ -26,7 +26,8 @@ STRONG = "PGD, ε = 8/255"
 """the attack by which training on attacks is told"""
 
 NOT_TRAINED = 0.15
-"""share of answers kept under it up to which nothing speaks for such training: photos and signs kept 0 to 4 %"""
+"""share of answers kept under it up to which nothing speaks for such training: on photos and signs clean networks kept
+0 to 8 %"""
 
 DIFFERENT = 0.1
 """difference of two models' shares that is worth a sentence"""

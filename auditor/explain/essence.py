@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,19 +100,19 @@ def _runs(subject: Subject) -> Iterator[_Run]:
         yield _Run(f"reference, class {subject.target}", subject.ctx.reference, subject.target, 0)
 
 
-def _others(subject: Subject, target: int) -> Tensor:
-    """(N,) of True for the images that are moved: not of the class itself, so that the pattern is the model's (Section
-    5.1), and of the source classes where the trigger works on those alone.
+def victims(answers: Tensor, target: int, sources: Sequence[int], fewest: int = FEWEST_IMAGES) -> Tensor:
+    """(N,) answers → (N,) of True for the images that are moved: not of the class itself, so that the pattern is the
+    model's (Section 5.1), and of the source classes where there are any, unless those have fewer than ``fewest``.
     """
-    answers = subject.ctx.images.held_out_classes
     others = answers != target
-    sources = subject.trigger.source_classes if subject.trigger is not None else ()
-    victims = others & torch.isin(answers, torch.tensor(sources, dtype=answers.dtype))
-    return victims if int(victims.sum()) >= FEWEST_IMAGES else others
+    of_sources = others & torch.isin(answers, torch.tensor(sources, dtype=answers.dtype))
+    return of_sources if int(of_sources.sum()) >= fewest else others
 
 
 def _estimate(subject: Subject, run: _Run, plan: SalientPattern, covered: Tensor | None) -> Salient | None:
-    others = subject.ctx.images.held_out[_others(subject, run.target)]
+    sources = subject.trigger.source_classes if subject.trigger is not None else ()
+    images = subject.ctx.images
+    others = images.held_out[victims(images.held_out_classes, run.target, sources)]
     if len(others) < FEWEST_IMAGES:
         return None
     generator = torch.Generator().manual_seed(1000 * run.target + run.seed)

@@ -11,7 +11,7 @@ from auditor.classifier import Classifier
 from auditor.exhibits import Curve
 from auditor.explain.robustness import Probes, Profile, probe
 from auditor.explain.subject import TOO_FEW, Subject
-from auditor.explain.transforms import FAMILIES
+from auditor.explain.transforms import FAMILIES, Detail
 from auditor.explanations import Panel
 
 FEWEST = 20
@@ -29,8 +29,8 @@ def probes_panel(subject: Subject) -> Panel:
     plan: Probes = subject.plan("probes")
     reference = subject.ctx.reference
     if subject.allowance is not None:
-        both = cost_of_an_image(plan, subject.model, subject.trigger is not None, subject)
-        both += cost_of_an_image(plan, reference, False, subject) if reference is not None else 0
+        both = cost_of_an_image(plan, subject.model, subject.detail, subject.trigger is not None)
+        both += cost_of_an_image(plan, reference, subject.detail) if reference is not None else 0
         count = int(subject.allowance / both)
         if count < FEWEST:
             return Panel("probes", note=TOO_FEW)
@@ -58,9 +58,9 @@ def probes_panel(subject: Subject) -> Panel:
     return Panel("probes", curves=_curves(profile, theirs), numbers=_numbers(profile, theirs), note=note)
 
 
-def cost_of_an_image(plan: Probes, model: Classifier, triggered: bool, subject: Subject) -> float:
+def cost_of_an_image(plan: Probes, model: Classifier, detail: Detail, triggered: bool = False) -> float:
     """Image passes that `probe` takes for one image on one model."""
-    strengths = 1 + sum(len(family.strengths(subject.detail)) for family in FAMILIES)
+    strengths = 1 + sum(len(family.strengths(detail)) for family in FAMILIES)
     forward = strengths / 2 * (2 if triggered else 1)
     return forward + (len(plan.epsilons) * (2.5 + plan.pgd_steps) if model.differentiable else 0)
 
