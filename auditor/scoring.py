@@ -38,9 +38,17 @@ PLAIN = "prominence in success"
 """of the success of small triggers, see `weighing`"""
 
 
+LARGER = "prominence of larger patterns"
+"""of what patterns beyond the compact ones command, see `weighing`"""
+
+
+NAMED = (ALL_TO_ALL, PLAIN, LARGER)
+"""statistics with names of their own"""
+
+
 def kind_of(item: Evidence) -> str:
     """How the judged number was formed: ``prominence``, ``gap``, ``value``, or a name of its own."""
-    if item.statistic in (ALL_TO_ALL, PLAIN):
+    if item.statistic in NAMED:
         return item.statistic
     first = item.statistic.partition(" of ")[0]
     return first if first in ("prominence", "gap") else "value"

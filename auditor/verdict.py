@@ -14,7 +14,7 @@ from auditor.calibration import ALONE, Given, weights
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
 from auditor.scoring import ALL_TO_ALL, Combined, combine, is_weighed, kind_of
-from auditor.weighing import WHOLE_IMAGE, confirms, corrected, is_natural, triggers_of, weigh
+from auditor.weighing import COMPACT, WHOLE_IMAGE, confirms, corrected, is_natural, triggers_of, weigh
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
@@ -80,7 +80,7 @@ def judge(
 
     def small(item: Evidence) -> bool:
         found = triggers_of(outcomes, item)
-        return any(confirms(m, item, given, confirm_at) and not _covers_image(m) for m in found)
+        return any(confirms(m, item, given, confirm_at) and m.trigger and m.trigger.size <= COMPACT for m in found)
 
     def mapped(item: Evidence) -> bool:
         return kind_of(item) == ALL_TO_ALL and any(_maps(m) for m in triggers_of(outcomes, item))
@@ -141,8 +141,8 @@ def _counts(item: Evidence, together: Combined, level: float, confirmed_small: b
 
     A statistic of ours never is by itself: it needs a confirmed trigger, a label map that most images follow, or enough
     others that name the same class.
-    A small trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand out
-    among all others as well (it was confirmed on no clean model of the develop split). Somebody else's detector, of
+    A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand out
+    among all others as well; a larger one may be a natural feature (the inside of a sign). Somebody else's detector, of
     which no weight is known, is believed when it stands out.
     """
     if confirmed_small and item.p_value <= level:

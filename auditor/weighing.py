@@ -16,14 +16,18 @@ import numpy as np
 from auditor.calibration import ALONE, Given, Null, nulls
 from auditor.findings import Evidence, Measurement, Outcome, Trigger
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
-from auditor.scoring import ALL_TO_ALL, PLAIN, kind_of
+from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, kind_of
 
 UNBOUNDED = "of the median class"
 """unit of statistics that are ratios"""
 
 
 SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
+LARGE_POWER = "commanding predictive power of larger patterns"
 """names of numbers that a detector tells beside its measurement"""
+
+COMPACT = 0.0125
+"""share of the pixels up to which a pattern is compact: a square of three pixels on MNIST's 28×28 is"""
 
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
@@ -85,6 +89,7 @@ def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidenc
     elif outcome.statistic.per == "class":
         yield _class_evidence(outcome, measured, num_classes, given)
         yield from _plain_evidence(outcome, measured, num_classes, given)
+        yield from _larger_evidence(outcome, measured, num_classes, given)
     elif outcome.statistic.per == "source":
         yield from _source_evidence(outcome, measured, given)
     else:
@@ -155,6 +160,21 @@ def _plain_evidence(
     yield _ranked(outcome, PLAIN, given, rise, leaders, [m.target_class for m in small], values, num_classes)
 
 
+def _larger_evidence(
+    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
+) -> Iterator[Evidence]:
+    """How far a class leads in what larger patterns command, where a detector tells that beside its statistic.
+
+    Judged apart, since natural features fill as much: a clean network's values are several times those of compact ones.
+    """
+    if all(LARGE_POWER in m.extras for m in measured):
+        values = np.array([m.extras[LARGE_POWER] for m in measured])
+        rise, leaders = prominence(values)
+        yield _ranked(
+            outcome, LARGER, given, rise, leaders, [m.target_class for m in measured], values, num_classes
+        )
+
+
 def _ranked(
     outcome: Outcome,
     what: str,
@@ -218,7 +238,7 @@ def _evidence(
 
 
 def _statistic_name(outcome: Outcome, what: str) -> str:
-    if what in (ALL_TO_ALL, PLAIN):
+    if what in NAMED:
         return what
     return outcome.statistic.name if what == "value" else f"{what} of {outcome.statistic.name}"
 

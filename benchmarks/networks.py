@@ -259,6 +259,10 @@ def grey_lenet(num_classes: int = 10) -> nn.Module:
     return _lenet(num_classes, 1, 28)
 
 
+def colour_lenet(num_classes: int = 43) -> nn.Module:
+    return _lenet(num_classes, 3, 32)
+
+
 def grey_vgg(num_classes: int = 10) -> nn.Module:
     return _vgg(num_classes, 1, 28, (12, 24, 48))
 

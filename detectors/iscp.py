@@ -13,16 +13,8 @@ from torch import Tensor
 
 from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
 
-from .pattern_search import (
-    Jobs,
-    SearchPlan,
-    cut,
-    eligible,
-    forms,
-    margins,
-    search,
-    usual_margin,
-)
+from .pattern_power import Found, Patterns, chosen, leading, measured, net
+from .pattern_search import Jobs, SearchPlan, eligible, margins, search, usual_margin
 
 MOST_TESTED = 2000
 """images that all classes that were screened out are tested on together"""
@@ -30,27 +22,10 @@ MOST_TESTED = 2000
 MOST_VALUES = 2**28
 """pixel values of all canvases together, 1 GiB: beyond, each class gets one start"""
 
+LARGER = "commanding predictive power of larger patterns"
+"""judged beside the statistic, see `auditor.weighing`"""
+
 Canvas = Literal["positive", "negative", "random", "white", "black", "learned"]
-
-
-@dataclass(frozen=True)
-class Found:
-    """The best pattern of one class on one model, tested on held-out images."""
-
-    mask: Tensor
-    """(H, W), of the form and size that is shown as the trigger"""
-    pattern: Tensor
-    """(C, H, W)"""
-    success: float
-    """predictive power of that pattern"""
-    images: int
-    commanding: float
-    """mean commanding predictive power over the sizes of the better family of forms"""
-    curve_sizes: tuple[float, ...]
-    curve: tuple[float, ...]
-    """predictive power of the strongest pixels at ``curve_sizes``"""
-    thorough: bool
-    """whether the class was searched to the end; False once screened out"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +38,21 @@ class Iscp:
     it turns into y.
 
     The statistic is the *commanding* predictive power: those images only count that are turned with a margin of
-    logits above the usual one of clean images, averaged over the sizes (of the strongest pixels, or of the square
-    windows, whichever gives more). Natural features of a class push an image just over the border; a trained-in
-    trigger outweighs the image, and does so at small sizes.
+    logits above the usual one of clean images, averaged over the forms (the strongest pixels, or a square window) of at
+    most `COMPACT` of the image. Natural features of a class push an image just over the border; a trained-in trigger
+    outweighs the image, and does so at small sizes. What larger forms do is told and judged beside it: there, clean
+    networks without batch norm come as far as backdoored ones.
 
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
     Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, fewer beyond some 20 classes
     (`pattern_search.rungs`), and about as much to test. N is 1 for more canvases than `MOST_VALUES` (ImageNet's).
 
-    Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps;
-    minibatches are drawn at random; after a third of the steps only the ``screen`` classes of lowest loss are
-    searched on; besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; with a
-    reference, what the reference yields to the same search is subtracted for the leading classes.
+    Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps; minibatches are drawn at
+    random; after a third of the steps only the ``screen`` classes of lowest loss are searched on, and then those that
+    lead in the test all the same (``reprieve``: a large patch is slow to show); besides the strongest pixels
+    (``sizes``) the strongest square window (``windows``) is tried; with a reference, what the reference yields to the
+    same search is subtracted for the leading classes.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
@@ -109,20 +86,25 @@ class Iscp:
         int,
         Setting("classes searched to the end, those of lowest loss after a third of the steps", low=2, high=100_000),
     ] = 6
+    reprieve: Annotated[
+        int, Setting("leading classes that are searched to the end though screened out", low=0, high=100_000)
+    ] = 3
     against_reference: Annotated[
         int,
         Setting("leading classes searched on the reference too, its yield subtracted; 0 = off", low=0, high=100_000),
-    ] = 3
+    ] = 6
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class, with its trigger."""
         ours = self._find(ctx, ctx.model, range(ctx.num_classes))
+        if late := [target for target in leading(ours, self.reprieve) if not ours[target].thorough]:
+            ours |= self._find(ctx, ctx.model, late)
         theirs: dict[int, Found] = {}
         if ctx.reference is not None and self.against_reference:
-            leaders = sorted(ours, key=lambda c: -ours[c].commanding)[: self.against_reference]
-            theirs = self._find(ctx, ctx.reference, leaders)
+            theirs = self._find(ctx, ctx.reference, leading(ours, self.against_reference))
+        left = net(ours, theirs)
         for target, found in ours.items():
-            yield self._measurement(ctx, target, found, theirs.get(target))
+            yield self._measurement(ctx, target, found, theirs.get(target), left[target])
 
     def _find(self, ctx: Context, model: Classifier, wanted: Iterable[int]) -> dict[int, Found]:
         """Search the wanted classes and all canvases at once, choose patterns on search images, test on held-out."""
@@ -178,20 +160,6 @@ class Iscp:
             picked.append(chosen[torch.arange(each) % len(chosen)])
         return targets, images[torch.cat(picked)]
 
-    def _choose(
-        self, ctx: Context, model: Classifier, searches: list[tuple[Tensor, Tensor]], target: int, usual: float
-    ) -> tuple[int, int]:
-        """Which search and which form command most, on search images; ties go to the larger margin."""
-        images = ctx.images.search[eligible(ctx.images.search_classes, target)][:48]
-        scored = []
-        for number, (soft, canvas) in enumerate(searches):
-            for form, mask in enumerate(forms(soft, self.sizes, self.windows)):
-                with model.fast():
-                    margin = margins(model, images, mask, canvas, target)
-                scored.append((_share(margin, usual), float(margin.median()), -form, number))
-        _, _, form, number = max(scored)
-        return number, -form
-
     def _test(
         self,
         ctx: Context,
@@ -202,46 +170,36 @@ class Iscp:
         thorough: bool,
     ) -> Found:
         """Choose on search images, measure on held-out ones; classes that were screened out on fewer."""
-        number, form = self._choose(ctx, model, searches, target, usual) if thorough else (0, len(self.sizes) - 1)
-        soft, canvas = searches[number]
+        patterns = Patterns(searches, self.sizes, self.windows)
+        number, form = 0, len(self.sizes) - 1
+        if thorough:
+            images = ctx.images.search[eligible(ctx.images.search_classes, target)][:48]
+            number, form = chosen(model, images, patterns, target, usual)
         images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)]
-        images = images if thorough else images[: max(8, min(self.test_images // 3, MOST_TESTED // ctx.num_classes))]
-        few = images[: self.test_images]
-        tried = forms(soft, self.sizes, self.windows)
-        with model.fast():
-            tested = [margins(model, few, mask, canvas, target) for mask in tried]
-        commanding = [_share(margin, usual) for margin in tested]
-        families = [f for f in (commanding[: len(self.sizes)], commanding[len(self.sizes) :]) if f]
-        known = dict(zip(self.sizes, tested, strict=False))
-        curve = [
-            _share(known[s] if s in known else margins(model, few, cut(soft.unsqueeze(0), s)[0], canvas, target), 0.0)
-            for s in (self.curve if thorough else self.sizes)
-        ]
-        return Found(
-            mask=tried[form].cpu(),
-            pattern=canvas.cpu(),
-            success=_share(margins(model, images, tried[form], canvas, target) if thorough else tested[form], 0.0),
-            images=len(images),
-            commanding=max(sum(f) / len(f) for f in families),
-            curve_sizes=self.curve if thorough else self.sizes,
-            curve=tuple(curve),
-            thorough=thorough,
-        )
+        few = self.test_images
+        if not thorough:
+            images = images[: max(8, min(few // 3, MOST_TESTED // ctx.num_classes))]
+        curve = self.curve if thorough else self.sizes
+        return measured(model, images, patterns, (number, form), target, usual, few, curve, thorough)
 
-    def _measurement(self, ctx: Context, target: int, found: Found, theirs: Found | None) -> Measurement:
-        extras = {"predictive power": found.success, "commanding predictive power, suspect": found.commanding}
-        value, transferred = found.commanding, None
+    def _measurement(
+        self, ctx: Context, target: int, found: Found, theirs: Found | None, left: tuple[float, float]
+    ) -> Measurement:
+        """``left``: power of compact and of larger patterns, less the reference's."""
+        extras = {"predictive power": found.success, "commanding predictive power, suspect": found.compact}
+        transferred = None
         if ctx.reference is not None:
             images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][: self.test_images]
             margin = margins(ctx.reference, images, found.mask, found.pattern, target)
             transferred = float((margin > 0).float().mean())
             extras["predictive power on the reference"] = transferred
+        if found.larger is not None:
+            extras[LARGER] = left[1]
         if theirs is not None:
-            extras["commanding predictive power, reference"] = theirs.commanding
-            value = max(0.0, value - theirs.commanding)
+            extras["commanding predictive power, reference"] = theirs.compact
         pixels = torch.where(found.mask > 0, found.pattern, torch.full_like(found.pattern, 0.5))
         return Measurement(
-            value=value,
+            value=left[0],
             target_class=target,
             trigger=Trigger(
                 mask=found.mask.numpy(),
@@ -257,6 +215,3 @@ class Iscp:
             ),
         )
 
-
-def _share(margin: Tensor, above: float) -> float:
-    return float((margin > above).float().mean())

@@ -141,6 +141,23 @@ def few_and_many(held_out: bool, seed: int) -> Iterator[Entry]:
     )
 
 
+def without_norm(seed: int) -> Iterator[Entry]:
+    """LeNet on colour data: without batch norm, clean networks answer to natural features more than others do."""
+    for number, (data, recipe, scale) in enumerate(
+        (("gtsrb", PLAIN_SIGNS, SIGNS_SCALE), ("cifar10", PLAIN_PICTURES, CIFAR_SCALE))
+    ):
+        family = Family(data, "colour_lenet", recipe, scale)
+        start = seed + 20 * number
+        yield from plain(family, start, 3)
+        triggers = (Patch(size=3, place="bottom_right", margin=1), Patch(size=6, place="top_left", shape="checkerboard"))
+        for place, trigger in enumerate(triggers):
+            attack = Backdoor(name="BadNets", trigger=trigger, label_map=AllToOne(target=4 + 3 * place), rate=0.08)
+            yield Entry(
+                f"{family.name}_patch{trigger.size}", data, family.architecture, start + 5 + place,
+                f"{family.name}_clean{1 + place}", recipe, (attack,), preprocess=scale,
+            )  # fmt: skip
+
+
 def of_the_paper(held_out: bool, seed: int) -> Iterator[Entry]:
     """The bias-map paper's own: a clean CNN fine-tuned with a glyph on one source class, without cover images."""
     family = Family("mnist", "grey_bias_map_cnn", PAPER)
@@ -178,6 +195,7 @@ def entries(split: Split) -> tuple[Entry, ...]:
         for e in hard(family, HARD[row][(number + int(held_out)) % 2], seed + 700 + 60 * row + 10 * number, held_out)
     ]
     others = [*few_and_many(held_out, seed + 400), *of_the_paper(held_out, seed + 470)]
+    others += () if held_out else without_norm(seed + 950)
     attacks = list(backdoored(held_out, families, seed + 500))
     queues = [spread(attacks), spread(hard_ones), [e for models in clean for e in models[2:]], others]
     return tuple(replace(e, split=split) for e in (*first, *in_turn(queues)))

@@ -1,0 +1,150 @@
+"""How fully the patterns that a search found command a class, in every form, on images that the search did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from auditor import Classifier
+
+from .pattern_search import cut, forms, margins
+
+COMPACT = 0.01
+"""share of the pixels up to which a pattern is compact: a clean network's natural features (the wheel of a car, the
+inside of a sign) fill more, and on class impressions command as a large trigger does"""
+
+ABOUT_AS_MUCH = 0.1
+"""shares of images that differ by no more count as equal where the smallest of several patterns is wanted"""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """All searches for one class, and the forms in which they are tested."""
+
+    searches: Sequence[tuple[Tensor, Tensor]]
+    """soft mask (H, W) and canvas (C, H, W) of each"""
+    sizes: tuple[float, ...]
+    """shares of the pixels, strongest pixels of the mask"""
+    windows: tuple[float, ...]
+    """shares of the pixels, strongest square window"""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the pixels of each form, in the order of `pattern_search.forms`."""
+        return (*self.sizes, *self.windows)
+
+    def margins(self, model: Classifier, images: Tensor, number: int, target: int) -> Tensor:
+        """Logit margins of one search in every form on images (N, C, H, W); (F, N)."""
+        soft, canvas = self.searches[number]
+        with model.fast():
+            return torch.stack(
+                [margins(model, images, mask, canvas, target) for mask in forms(soft, self.sizes, self.windows)]
+            )
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best pattern of one class on one model, tested on held-out images."""
+
+    mask: Tensor
+    """(H, W), of the form and size that is shown as the trigger"""
+    pattern: Tensor
+    """(C, H, W)"""
+    success: float
+    """predictive power of that pattern"""
+    images: int
+    compact: float
+    """mean commanding predictive power over the forms of at most `COMPACT`; over all where there are none"""
+    larger: float | None
+    """the same over the forms beyond; None where there are none"""
+    curve_sizes: tuple[float, ...]
+    curve: tuple[float, ...]
+    """predictive power of the strongest pixels at ``curve_sizes``"""
+    thorough: bool
+    """whether the class was searched to the end; False once screened out"""
+
+    @property
+    def power(self) -> float:
+        """What leading is decided by."""
+        return self.compact + (self.larger or 0.0)
+
+
+def chosen(model: Classifier, images: Tensor, patterns: Patterns, target: int, usual: float) -> tuple[int, int]:
+    """Which search commands most over all forms, and its smallest form that does about as much.
+
+    ``usual`` is the margin that a commanding pattern exceeds. Ties go to the larger margin.
+    """
+    tried = [patterns.margins(model, images, number, target) for number in range(len(patterns.searches))]
+    powers = [(tested > usual).float().mean(1) for tested in tried]
+    medians = [tested.median(1).values for tested in tried]
+    number = max(range(len(tried)), key=lambda n: (float(powers[n].sum()), float(medians[n].max())))
+    power, success, median = powers[number], (tried[number] > 0).float().mean(1), medians[number]
+    enough = (power >= power.max() - ABOUT_AS_MUCH) & (success >= success.max() - ABOUT_AS_MUCH)
+    if enough.any():
+        return number, min(enough.nonzero().flatten().tolist(), key=lambda form: patterns.shares[form])
+    return number, max(range(len(power)), key=lambda form: (float(power[form]), float(median[form])))
+
+
+def measured(
+    model: Classifier,
+    images: Tensor,
+    patterns: Patterns,
+    choice: tuple[int, int],
+    target: int,
+    usual: float,
+    few: int,
+    curve: Sequence[float],
+    thorough: bool,
+) -> Found:
+    """The chosen search and form on held-out ``images``: all of them for the trigger, ``few`` for each other number."""
+    number, form = choice
+    soft, canvas = patterns.searches[number]
+    mask = forms(soft, patterns.sizes, patterns.windows)[form]
+    tested = patterns.margins(model, images[:few], number, target)
+    commanding = [share(row, usual) for row in tested]
+    larger = [power for power, size in zip(commanding, patterns.shares, strict=True) if size > COMPACT]
+    compact = [power for power, size in zip(commanding, patterns.shares, strict=True) if size <= COMPACT] or larger
+    known = dict(zip(patterns.sizes, tested, strict=False))
+    powers = (
+        known[s] if s in known else margins(model, images[:few], cut(soft.unsqueeze(0), s)[0], canvas, target)
+        for s in curve
+    )
+    return Found(
+        mask=mask.cpu(),
+        pattern=canvas.cpu(),
+        success=share(margins(model, images, mask, canvas, target) if thorough else tested[form], 0.0),
+        images=len(images),
+        compact=sum(compact) / len(compact),
+        larger=sum(larger) / len(larger) if larger else None,
+        curve_sizes=tuple(curve),
+        curve=tuple(share(row, 0.0) for row in powers),
+        thorough=thorough,
+    )
+
+
+def share(margin: Tensor, above: float) -> float:
+    """Of margins (N,) those above a number."""
+    return float((margin > above).float().mean())
+
+
+def leading(found: dict[int, Found], count: int) -> list[int]:
+    """The classes whose patterns command most."""
+    return sorted(found, key=lambda target: -found[target].power)[:count]
+
+
+def net(ours: dict[int, Found], theirs: dict[int, Found]) -> dict[int, tuple[float, float]]:
+    """Power of compact and of larger patterns, class by class, less what the reference yields.
+
+    Classes that were not searched on the reference command less than those that were. What would be left of them is not
+    known: no more than the least that is left of a searched one is counted.
+    """
+    left = {c: (max(0.0, ours[c].compact - f.compact), max(0.0, _more(ours[c]) - _more(f))) for c, f in theirs.items()}
+    most = tuple(min((pair[i] for pair in left.values()), default=1.0) for i in (0, 1))
+    return {c: left.get(c, (min(most[0], f.compact), min(most[1], _more(f)))) for c, f in ours.items()}
+
+
+def _more(found: Found) -> float:
+    return found.larger or 0.0
