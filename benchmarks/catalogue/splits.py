@@ -149,7 +149,7 @@ def without_norm(seed: int) -> Iterator[Entry]:
         family = Family(data, "colour_lenet", recipe, scale)
         start = seed + 20 * number
         yield from plain(family, start, 3)
-        triggers = (Patch(size=3, place="bottom_right", margin=1), Patch(size=6, place="top_left", shape="checkerboard"))
+        triggers = (Patch(size=3), Patch(size=6, place="top_left", shape="checkerboard"))
         for place, trigger in enumerate(triggers):
             attack = Backdoor(name="BadNets", trigger=trigger, label_map=AllToOne(target=4 + 3 * place), rate=0.08)
             yield Entry(
