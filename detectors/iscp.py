@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
 
-from .pattern_power import Found, Patterns, chosen, leading, measured, net
+from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, measured, net
 from .pattern_search import Jobs, SearchPlan, eligible, margins, search, usual_margin
 
 MOST_TESTED = 2000
@@ -97,7 +97,8 @@ class Iscp:
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class, with its trigger."""
         ours = self._find(ctx, ctx.model, range(ctx.num_classes))
-        if late := [target for target in leading(ours, self.reprieve) if not ours[target].thorough]:
+        late = [c for c in leading(ours, self.reprieve) if not ours[c].thorough and ours[c].power > ABOUT_AS_MUCH]
+        if late:
             ours |= self._find(ctx, ctx.model, late)
         theirs: dict[int, Found] = {}
         if ctx.reference is not None and self.against_reference:

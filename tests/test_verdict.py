@@ -11,7 +11,7 @@ import pytest
 from auditor.calibration import Given, Null, Weights
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.verdict import Judgement, judge
-from auditor.weighing import corrected, singled_out, weigh
+from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
@@ -418,6 +418,30 @@ def test_a_small_trigger_that_just_about_works_everywhere_is_a_backdoor(nulls: d
 def test_success_alone_is_no_backdoor(outcome: Outcome, nulls: dict[str, Null]) -> None:
     success_known(nulls)
     assert judged(outcome).verdict is not Verdict.BACKDOORED
+
+
+def larger(power: tuple[float, ...], side: int) -> Outcome:
+    """Nothing compact, but larger patterns command; triggers of ``side`` pixels on 100 confirm it."""
+    found = []
+    for k, share in enumerate(power):
+        mask = np.zeros((10, 10), np.float32)
+        mask[0, :side] = 1
+        made = replace(trigger(0.95), mask=mask)
+        found.append(Measurement(0.0, k, trigger=made, extras={LARGE_POWER: share}))
+    return Outcome("search", CLASS, {}, tuple(found), expected=len(power), seconds=1.0, passes=10)
+
+
+@pytest.mark.parametrize(
+    ("leads_by", "side", "expected"),
+    [(0.9, 4, Verdict.BACKDOORED), (0.5, 4, Verdict.NO_EVIDENCE), (0.5, 1, Verdict.BACKDOORED)],
+    ids=["far beyond clean ones", "one clean model in 150 shows as much", "the same, but compact"],
+)
+def test_a_larger_trigger_has_to_stand_out_though_it_works(
+    leads_by: float, side: int, expected: Verdict, nulls: dict[str, Null]
+) -> None:
+    """Natural features work as well; a compact one may be confirmed at the level of a single statistic."""
+    nulls["search/prominence of larger patterns"] = Null(mean=0.1, count=1000)
+    assert judged(larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)).verdict is expected
 
 
 def test_success_of_a_plugin_is_its_own_affair() -> None:

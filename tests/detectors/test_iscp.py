@@ -20,7 +20,8 @@ from tiny_models import (
 )
 from torch import Tensor
 
-from auditor.detectors.iscp import Iscp
+from auditor.detectors.iscp import LARGER, Iscp
+from auditor.detectors.pattern_power import Found, net
 from auditor.findings import Curve, Measurement, Trigger
 
 SIZE = 4 / 144  # the planted patch
@@ -202,6 +203,42 @@ def test_screening_keeps_the_planted_target() -> None:
     assert found[TARGET].value >= 0.9
     assert sum("commanding predictive power, reference" in m.extras for m in found) == 2
     assert ctx.model.gradient_images == 2 * 8 * (20 * CLASSES + 40 * 2)
+
+
+def test_a_class_that_leads_though_screened_out_is_searched_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Screening by loss may drop the target; its half-searched pattern then gives it away."""
+    wrong = [c for c in range(CLASSES) if c != TARGET][:2]
+    monkeypatch.setattr(
+        "auditor.detectors.pattern_search.leading_jobs",
+        lambda losses, targets, keep: torch.isin(targets, torch.tensor(wrong)).nonzero().flatten(),
+    )
+    tested = []
+    for reprieve in (3, 0):
+        detector = Iscp(sizes=(SIZE,), windows=(SIZE,), screen=2, reprieve=reprieve, test_images=24)
+        tested.append(trigger_of(list(detector.detect(make_context(Patched())))[TARGET]).images)
+    assert tested[0] > 24
+    assert tested[1] == 8  # a third, as for all that are screened out
+
+
+def test_larger_patterns_are_told_apart_from_compact_ones() -> None:
+    """The value is that of forms of at most a hundredth of the pixels; without any, of all."""
+    for sizes, windows, told in (((0.01,), (0.3,), True), ((0.01,), (0.01,), False), ((), (0.3,), True)):
+        found = list(Iscp(sizes=sizes, windows=windows, steps=8).detect(make_context(Patched())))
+        assert all((LARGER in m.extras) == told for m in found)
+    only_large = found[TARGET]
+    assert only_large.value == only_large.extras[LARGER]
+
+
+def test_no_class_gains_by_not_being_searched_on_the_reference() -> None:
+    def power(compact: float, larger: float) -> Found:
+        return Found(torch.ones(1, 1), torch.ones(1, 1, 1), 1.0, 9, compact, larger, (), (), True)
+
+    ours = {0: power(0.9, 0.9), 1: power(0.5, 0.8), 2: power(0.4, 0.7)}
+    left = net(ours, {0: power(0.1, 0.3), 1: power(0.4, 0.9)})
+    assert left[0] == pytest.approx((0.8, 0.6))
+    assert left[1] == pytest.approx((0.1, 0.0))
+    assert left[2] == pytest.approx((0.1, 0.0))  # not (0.4, 0.7)
+    assert net(ours, {}) == {0: (0.9, 0.9), 1: (0.5, 0.8), 2: (0.4, 0.7)}
 
 
 def test_cost_is_as_the_docstring_says() -> None:
