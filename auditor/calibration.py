@@ -20,7 +20,7 @@ from typing import Any
 from auditor.errors import ConfigError
 from auditor.outliers import exponential_p_value, exponential_threshold
 
-VERSION = 3
+VERSION = 4
 
 USUAL_ACCURACY = 0.9
 """assumed where no labelled images tell"""
