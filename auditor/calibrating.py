@@ -24,13 +24,13 @@ from auditor.findings import Audit, Evidence, Verdict
 from auditor.progress import Progress
 from auditor.request import ScanRequest
 from auditor.scoring import kind_of
-from auditor.weighing import weigh
+from auditor.weighing import tells, weigh
 
 PRIOR = 4
 """how many models the null of the calibration in use counts for"""
 
-FLOOR = 0.02
-"""least mean of a null: what never moved on a few models is not known that well"""
+FLOOR = 0.01
+"""least mean of a null: one of the hundred images that a share is measured on"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def calibrate(
 def sample_of(audit: Audit, *, images: bool) -> Sample:
     """The judged numbers of one audit, p-values by the calibration in use."""
     given = given_of(audit, images=images)
-    return Sample(given, tuple(e for o in audit.outcomes for e in weigh(o, given.num_classes, given)))
+    every = (e for o in audit.outcomes for e in weigh(o, given.num_classes, given))
+    return Sample(given, tuple(e for e in every if tells(e, audit.outcomes, given.num_classes, given)))
 
 
 def given_of(audit: Audit, *, images: bool) -> Given:

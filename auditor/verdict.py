@@ -14,11 +14,7 @@ from auditor.calibration import ALONE, Given, weights
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
 from auditor.scoring import ALL_TO_ALL, Combined, combine, is_weighed, kind_of
-from auditor.weighing import COMPACT, WHOLE_IMAGE, confirms, corrected, is_natural, triggers_of, weigh
-
-FEWEST_CLASSES = 5
-"""with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
-
+from auditor.weighing import COMPACT, FEWEST_CLASSES, confirms, corrected, is_natural, tells, triggers_of, weigh
 
 NOTHING = Combined(0.0, False, None, ())
 """what statistics say together where none is asked but one"""
@@ -72,9 +68,7 @@ def judge(
     """
     too_few = num_classes < FEWEST_CLASSES and not given.reference
     weighed = [e for o in outcomes for e in weigh(o, num_classes, given, confirm_at)]
-    if too_few:
-        # some class is everybody's answer to texture: only small patterns can be told from that
-        weighed = [e for e in weighed if not any(_covers_image(m) for m in triggers_of(outcomes, e))]
+    weighed = [e for e in weighed if tells(e, outcomes, num_classes, given)]
     evidence = corrected(weighed, level, given)
     together = combine(evidence)
 
@@ -118,21 +112,17 @@ def judge(
 
 
 def _undecidable(num_classes: int, given: Given, standing: bool) -> list[str]:
-    """Why a model of few classes cannot be judged without a reference; empty where a small pattern decides.
-
-    On class impressions none does: clean models of two and three classes answered to small patterns on them.
-    """
-    remedy = "give --reference a clean model of the same task"
-    if not given.images:
-        return [
-            f"with {num_classes} classes, no reference and no images a trigger cannot be told from a natural feature; "
-            f"{remedy}, or --images"
-        ]
+    """Why a model of few classes cannot be judged without a reference; empty where a small pattern decides."""
     if standing:
         return []
+    if not given.images:
+        return [
+            f"with {num_classes} classes, no reference and no images only a compact trigger can be told from a natural "
+            "feature, and none stands out; give --reference a clean model of the same task, or --images"
+        ]
     return [
         f"with {num_classes} classes and no reference a faint trigger over the whole image cannot be told from a "
-        f"natural feature, though no small pattern stands out; {remedy}"
+        "natural feature, though no small pattern stands out; give --reference a clean model of the same task"
     ]
 
 
@@ -173,10 +163,6 @@ def _maps(measurement: Measurement) -> bool:
     if trigger is None or trigger.source_classes or is_natural(trigger):
         return False
     return trigger.success_rate >= MAPPED
-
-
-def _covers_image(measurement: Measurement) -> bool:
-    return measurement.trigger is not None and measurement.trigger.size > WHOLE_IMAGE
 
 
 def _strength(measurement: Measurement) -> float:

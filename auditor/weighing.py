@@ -38,6 +38,9 @@ TRANSFER_SHARE = 0.5
 SURE_OF = 0.5
 """what the 95 % interval of a confirmed trigger's success must stay above"""
 
+FEWEST_CLASSES = 5
+"""with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
+
 CONFIRM_AT = 0.8
 """attack success rate from which a trigger counts as confirmed, where the caller does not say"""
 
@@ -106,6 +109,20 @@ def _source_evidence(outcome: Outcome, measured: list[Measurement], given: Given
         named = tuple(sorted({targets[i] for i in leaders}))
         sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
         yield _evidence(outcome, "prominence", given, rise, named, sources, values=values)
+
+
+def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:
+    """Whether an evidence can tell a trigger from a natural feature, with so many classes to compare.
+
+    With few, some class is everybody's answer to texture, so only small patterns can; on class impressions, only
+    compact ones: clean models of two and three classes answer to all else there.
+    """
+    if num_classes >= FEWEST_CLASSES or given.reference:
+        return True
+    found = triggers_of(outcomes, item)
+    if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
+        return False
+    return given.images or (kind_of(item) == "prominence" and bool(found))
 
 
 def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:

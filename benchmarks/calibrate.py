@@ -35,7 +35,6 @@ from auditor.calibrating import FLOOR, as_json, entry, sample_of
 from auditor.calibration import Calibration, Given, Null, Weights, using
 from auditor.findings import Evidence
 from auditor.scoring import combine, key_of, kind_of, surprise
-from auditor.verdict import FEWEST_CLASSES
 from benchmarks.judged import MODES, Judged, Kept, judged, read_kept
 from benchmarks.rates import rates
 
@@ -76,10 +75,7 @@ def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) 
     for mode in modes:
         for kept in read_kept(zoo, results, split, mode):
             measured = sample_of(kept.audit, images=kept.images)
-            given = measured.given
-            if given.num_classes < FEWEST_CLASSES and not (given.images or given.reference):
-                continue  # never judged
-            found.append(Sample(kept, given, measured.evidence))
+            found.append(Sample(kept, measured.given, measured.evidence))
     return found
 
 

@@ -444,5 +444,32 @@ def test_a_larger_trigger_has_to_stand_out_though_it_works(
     assert judged(larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)).verdict is expected
 
 
+def few(compact: float, larger: float = 0.0) -> Outcome:
+    """Two classes; what compact and larger patterns of the second command."""
+    found = tuple(
+        Measurement(compact * k, k, trigger=trigger(0.95 if k else 0.1), extras={LARGE_POWER: larger * k})
+        for k in range(2)
+    )
+    return Outcome("search", CLASS, {}, found, expected=2, seconds=1.0, passes=10)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "given", "expected"),
+    [
+        (few(0.9), Given(), Verdict.BACKDOORED),
+        (few(0.05), Given(), Verdict.INCONCLUSIVE),
+        (few(0.05, larger=0.9), Given(), Verdict.INCONCLUSIVE),  # clean models of two classes show that
+        (few(0.05, larger=0.9), Given(images=True), Verdict.BACKDOORED),
+        (few(0.05), Given(images=True), Verdict.INCONCLUSIVE),
+        (few(0.05), Given(reference=True), Verdict.NO_EVIDENCE),
+    ],
+)
+def test_with_two_classes_only_what_tells_a_trigger_from_a_feature_counts(
+    outcome: Outcome, given: Given, expected: Verdict, nulls: dict[str, Null]
+) -> None:
+    nulls["search/prominence"] = nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
+    assert judge([outcome], num_classes=2, level=0.01, confirm_at=0.8, given=given).verdict is expected
+
+
 def test_success_of_a_plugin_is_its_own_affair() -> None:
     assert [e.statistic for e in weigh(replace(bare(HIGH), detector="unknown"), 6)] == ["prominence of power"]
