@@ -60,11 +60,16 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     A trigger over the whole image does only where a reference withstands it: without one, clean models answer to faint
     patterns as well, and on images never searched. And only with images: without any, nothing tells a weakly trained
     suspect, which answers to more than its reference does. One for a single source does not confirm a map of all.
+
+    A trigger beyond the compact ones confirms that compact patterns command a class. On class impressions, without a
+    reference, it does not confirm what larger ones do: the inside of a sign turns as many of them on a clean model.
     """
     trigger = measurement.trigger
     if trigger is None or not is_confirmed(trigger, confirm_at):
         return False
     if trigger.size > WHOLE_IMAGE and not (given.reference and given.images):
+        return False
+    if trigger.size > COMPACT and item.statistic in (PLAIN, LARGER) and not (given.reference or given.images):
         return False
     return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
 
@@ -122,7 +127,8 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     found = triggers_of(outcomes, item)
     if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
         return False
-    return given.images or (kind_of(item) == "prominence" and bool(found))
+    compact = bool(found) and all(m.trigger is not None and m.trigger.size <= COMPACT for m in found)
+    return given.images or (kind_of(item) == "prominence" and compact)
 
 
 def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:

@@ -400,9 +400,11 @@ def success_known(nulls: dict[str, Null]) -> None:
 
 def test_a_small_trigger_that_just_about_works_everywhere_is_a_backdoor(nulls: dict[str, Null]) -> None:
     success_known(nulls)
-    result = judged(bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03)))
+    outcome = bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03))
+    result = judged(outcome, given=Given(images=True))
     assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (2,))
     assert result.score >= 0.5
+    assert judged(outcome).verdict is not Verdict.BACKDOORED  # on class impressions natural features do as much
 
 
 @pytest.mark.parametrize(
@@ -417,7 +419,7 @@ def test_a_small_trigger_that_just_about_works_everywhere_is_a_backdoor(nulls: d
 )
 def test_success_alone_is_no_backdoor(outcome: Outcome, nulls: dict[str, Null]) -> None:
     success_known(nulls)
-    assert judged(outcome).verdict is not Verdict.BACKDOORED
+    assert judged(outcome, given=Given(images=True)).verdict is not Verdict.BACKDOORED
 
 
 def larger(power: tuple[float, ...], side: int) -> Outcome:
@@ -441,13 +443,18 @@ def test_a_larger_trigger_has_to_stand_out_though_it_works(
 ) -> None:
     """Natural features work as well; a compact one may be confirmed at the level of a single statistic."""
     nulls["search/prominence of larger patterns"] = Null(mean=0.1, count=1000)
-    assert judged(larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)).verdict is expected
+    outcome = larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)
+    assert judged(outcome, given=Given(images=True)).verdict is expected
 
 
-def few(compact: float, larger: float = 0.0) -> Outcome:
-    """Two classes; what compact and larger patterns of the second command."""
+def few(compact: float, larger: float = 0.0, side: int = 3) -> Outcome:
+    """Two classes; what compact and larger patterns of the second command, its trigger ``side`` pixels of 100."""
+    mask = np.zeros((10, 10), np.float32)
+    mask[0, :side] = 1
     found = tuple(
-        Measurement(compact * k, k, trigger=trigger(0.95 if k else 0.1), extras={LARGE_POWER: larger * k})
+        Measurement(
+            compact * k, k, trigger=replace(trigger(0.95 if k else 0.1), mask=mask), extras={LARGE_POWER: larger * k}
+        )
         for k in range(2)
     )
     return Outcome("search", CLASS, {}, found, expected=2, seconds=1.0, passes=10)
@@ -456,9 +463,10 @@ def few(compact: float, larger: float = 0.0) -> Outcome:
 @pytest.mark.parametrize(
     ("outcome", "given", "expected"),
     [
-        (few(0.9), Given(), Verdict.BACKDOORED),
+        (few(0.9, side=1), Given(), Verdict.BACKDOORED),
+        (few(0.9), Given(), Verdict.INCONCLUSIVE),  # clean models of two classes show that
         (few(0.05), Given(), Verdict.INCONCLUSIVE),
-        (few(0.05, larger=0.9), Given(), Verdict.INCONCLUSIVE),  # clean models of two classes show that
+        (few(0.05, larger=0.9), Given(), Verdict.INCONCLUSIVE),  # and that
         (few(0.05, larger=0.9), Given(images=True), Verdict.BACKDOORED),
         (few(0.05), Given(images=True), Verdict.INCONCLUSIVE),
         (few(0.05), Given(reference=True), Verdict.NO_EVIDENCE),
