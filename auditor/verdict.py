@@ -84,7 +84,8 @@ def judge(
     )
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
-    confirmed = [(item, m) for item, m in found if confirms(m, item, given, confirm_at)]
+    # what only agrees with others may be a natural feature that works as well: similar digits, the inside of a sign
+    confirmed = [(item, m) for item, m in found if item.p_value <= level and confirms(m, item, given, confirm_at)]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     named: tuple[int, ...] = ()
     if leading is not None:

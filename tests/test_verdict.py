@@ -447,6 +447,21 @@ def test_a_larger_trigger_has_to_stand_out_though_it_works(
     assert judged(outcome, given=Given(images=True)).verdict is expected
 
 
+def test_what_only_agrees_with_others_confirms_nothing(
+    monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
+) -> None:
+    """A trigger that works, of a statistic that one clean model in twenty shows, makes no suspicion a certainty."""
+    known = Weights(-1.0, {"search/prominence": 1.0, "other/prominence": 1.0}, cap=3.0, alarm=0.6)
+    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
+    monkeypatch.setattr("auditor.verdict.weights", lambda: known)
+    others = per_class((0.0, 0.0, 0.3, 0.0, 0.0, 0.0), name="other")
+    works = per_class((0.0, 0.0, 0.6, 0.0, 0.0, 0.0), success=0.95)
+    for mean, verdict in ((0.2, Verdict.SUSPICIOUS), (0.05, Verdict.BACKDOORED)):
+        nulls["search/prominence"] = Null(mean, count=1000)
+        result = judged(others, works)
+        assert (result.verdict, result.target_classes) == (verdict, (2,))
+
+
 def few(compact: float, larger: float = 0.0, side: int = 3) -> Outcome:
     """Two classes; what compact and larger patterns of the second command, its trigger ``side`` pixels of 100."""
     mask = np.zeros((10, 10), np.float32)
