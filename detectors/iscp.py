@@ -215,4 +215,3 @@ class Iscp:
                 Curve("predictive power", found.curve_sizes, found.curve, "share of pixels", "share of images"),
             ),
         )
-

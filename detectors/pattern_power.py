@@ -36,13 +36,15 @@ class Patterns:
         """Share of the pixels of each form, in the order of `pattern_search.forms`."""
         return (*self.sizes, *self.windows)
 
+    def masks(self, number: int) -> list[Tensor]:
+        """The mask (H, W) of one search in every form."""
+        return forms(self.searches[number][0], self.sizes, self.windows)
+
     def margins(self, model: Classifier, images: Tensor, number: int, target: int) -> Tensor:
         """Logit margins of one search in every form on images (N, C, H, W); (F, N)."""
-        soft, canvas = self.searches[number]
+        canvas = self.searches[number][1]
         with model.fast():
-            return torch.stack(
-                [margins(model, images, mask, canvas, target) for mask in forms(soft, self.sizes, self.windows)]
-            )
+            return torch.stack([margins(model, images, mask, canvas, target) for mask in self.masks(number)])
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def measured(
     """The chosen search and form on held-out ``images``: all of them for the trigger, ``few`` for each other number."""
     number, form = choice
     soft, canvas = patterns.searches[number]
-    mask = forms(soft, patterns.sizes, patterns.windows)[form]
+    mask = patterns.masks(number)[form]
     tested = patterns.margins(model, images[:few], number, target)
     commanding = [share(row, usual) for row in tested]
     larger = [power for power, size in zip(commanding, patterns.shares, strict=True) if size > COMPACT]

@@ -220,6 +220,13 @@ def test_a_class_that_leads_though_screened_out_is_searched_to_the_end(monkeypat
     assert tested[1] == 8  # a third, as for all that are screened out
 
 
+@pytest.mark.parametrize("sizes", [(SIZE, 0.3), (0.3, SIZE)])
+def test_the_trigger_is_the_smallest_form_that_does_about_as_much(sizes: tuple[float, ...]) -> None:
+    found = measure(Patched(), sizes=sizes, windows=())[TARGET]
+    assert trigger_of(found).success_rate >= 0.9
+    assert trigger_of(found).size == pytest.approx(SIZE)
+
+
 def test_larger_patterns_are_told_apart_from_compact_ones() -> None:
     """The value is that of forms of at most a hundredth of the pixels; without any, of all."""
     for sizes, windows, told in (((0.01,), (0.3,), True), ((0.01,), (0.01,), False), ((), (0.3,), True)):
