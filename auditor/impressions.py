@@ -4,6 +4,11 @@ Dead leaves (Lee, Mumford & Huang, 2001: occluding shapes with scale-invariant s
 natural images, but most models file them under one or two classes and near their borders. So each is pulled by a few
 normalised gradient steps until the model is confident of one class: a *class impression* (Mopuri et al., 2018),
 balanced over the classes, no data needed.
+
+The steps follow what holds for the image moved about and under noise, and are smoothed (as in Olah et al., "Feature
+Visualization", Distill 2017): a raw gradient makes adversarial examples, which answer to a pattern as no photograph
+does. On those, an all-to-all trigger sent hardly any class to its own answer. What such steps do not reach goes on by
+the raw gradient: a model may know its classes by single pixels.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms.functional import gaussian_blur
 
 from auditor.classifier import Classifier
 
@@ -21,6 +27,18 @@ MAX_SIDE = 64
 
 STROKES = 5
 """mean number of shapes in a sparse image"""
+
+SIDE = 32
+"""side of the images that steps, shifts and blur are meant for; with others they go"""
+
+SHIFT = 2
+"""pixels that an image is moved by at most before the gradient is taken"""
+
+NOISE = 0.1
+"""standard deviation of the noise that it is taken under"""
+
+BLUR = 1.0
+"""standard deviation of the Gaussian that smooths it, in pixels"""
 
 
 def dead_leaves(count: int, shape: tuple[int, int, int], rng: torch.Generator, leaves: int = 40) -> Tensor:
@@ -71,8 +89,8 @@ def class_impressions(
     """Images that every model in ``models`` files under the wanted class with at least ``confidence``.
 
     For each class the procedural images whose margin is nearest to the wanted one (not the surest: a trigger has to
-    overcome the margin) are moved by at most ``steps`` ℓ2-normalised gradient steps
-    of ``step_size``. Costs at most ``per_class · K · steps`` image passes a model.
+    overcome the margin) are moved by at most ``steps`` ℓ2-normalised gradient steps of ``step_size``, and as many raw
+    ones where those do not reach. Costs at most 3 · ``per_class · K · steps`` image passes a model.
 
     Returns (N, C, H, W) images and (N,) classes; N is less than ``per_class · K`` where a class could not be reached.
     """
@@ -87,13 +105,13 @@ def class_impressions(
         starts.append(pool[nearest])
         targets.append(torch.full((len(nearest),), target))
     images, labels = torch.cat(starts), torch.cat(targets)
-    # small images take shorter steps: the step is meant for 3×32×32
-    scale = (images[0].numel() / (3 * 32 * 32)) ** 0.5
+    # small images take shorter steps: the step is meant for three channels
+    scale = (images[0].numel() / (3 * SIDE**2)) ** 0.5
     done = []
     for part, target in zip(
         images.split(suspect.batch_images), labels.split(suspect.batch_images), strict=True
     ):
-        done.append(_pull(models, part, target, steps, step_size * scale, confidence))
+        done.append(_pull(models, part, target, steps, step_size * scale, confidence, rng))
     reached = torch.cat([r for _, r in done])
     return torch.cat([x for x, _ in done])[reached], labels[reached]
 
@@ -107,28 +125,56 @@ def _margins(probabilities: Tensor) -> Tensor:
 
 
 def _pull(
-    models: list[Classifier], images: Tensor, targets: Tensor, steps: int, step_size: float, confidence: float
+    models: list[Classifier],
+    images: Tensor,
+    targets: Tensor,
+    steps: int,
+    step_size: float,
+    confidence: float,
+    rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Gradient steps on one batch; images that are there stop moving. Returns images and a mask of the arrived."""
     device = models[0].device
     x, targets = images.to(device), targets.to(device)
-    arrived = torch.zeros(len(x), dtype=torch.bool, device=device)
-    for step in range(steps + 1):
-        moving = (~arrived).nonzero().flatten()
-        if not len(moving):
+    moving = torch.arange(len(x), device=device)
+    for step in range(2 * steps + 1):
+        sure = torch.stack([_wanted(m, x[moving], targets[moving]) for m in models]).amin(0).exp() >= confidence
+        moving = moving[~sure]
+        if step == 2 * steps or not len(moving):
             break
-        part = x[moving].requires_grad_(True)
-        losses = torch.zeros((), device=device)
-        sure = torch.ones(len(moving), dtype=torch.bool, device=device)
-        for model in models:
-            log_p = model.logits(part).log_softmax(1).gather(1, targets[moving, None]).squeeze(1)
-            losses = losses - log_p.sum()
-            sure &= log_p.detach().exp() >= confidence
-        arrived[moving[sure]] = True
-        if step == steps:
-            break
-        (gradient,) = torch.autograd.grad(losses, part)
+        part, wanted = x[moving], targets[moving]
+        gradient = _robust_gradient(models, part, wanted, rng) if step < steps else _gradient(models, part, wanted)
         norm = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-        moved = (part.detach() - step_size * gradient / norm).clamp(0, 1)
-        x[moving[~sure]] = moved[~sure]
+        x[moving] = (x[moving] + step_size * gradient / norm).clamp(0, 1)
+    arrived = torch.ones(len(x), dtype=torch.bool, device=device)
+    arrived[moving] = False
     return x.cpu(), arrived.cpu()
+
+
+def _wanted(model: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+    """Log probability of the wanted class, (N,), without a gradient."""
+    with torch.no_grad():
+        return model.logits(images).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+def _robust_gradient(models: list[Classifier], images: Tensor, targets: Tensor, rng: torch.Generator) -> Tensor:
+    """`_gradient` for the images moved about and noisy, smoothed."""
+    unit = min(images.shape[2:]) / SIDE
+    shift, sigma = round(SHIFT * unit), BLUR * unit
+    if not shift:  # icons: nothing to smooth
+        return _gradient(models, images, targets)
+    by = torch.randint(-shift, shift + 1, (2,), generator=rng).tolist()
+    noise = NOISE * torch.randn(images.shape, generator=rng).to(images.device)
+    gradient = _gradient(models, torch.roll(images + noise, by, (2, 3)), targets)
+    back = torch.roll(gradient, [-pixels for pixels in by], (2, 3))
+    return gaussian_blur(back, [2 * math.ceil(2 * sigma) + 1] * 2, [sigma, sigma])
+
+
+def _gradient(models: list[Classifier], images: Tensor, targets: Tensor) -> Tensor:
+    """Gradient (N, C, H, W) of the wanted classes' log probability, of all models together."""
+    images = images.detach().requires_grad_(True)
+    score = torch.zeros((), device=images.device)
+    for model in models:
+        score = score + model.logits(images).log_softmax(1).gather(1, targets.unsqueeze(1)).sum()
+    (gradient,) = torch.autograd.grad(score, images)
+    return gradient

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_models import CLASSES, SHAPE, Constant, Patched, Templates, make_classifier
 
+from auditor import impressions
 from auditor.impressions import MAX_SIDE, _margins, class_impressions, dead_leaves
 
 
@@ -60,6 +61,26 @@ def test_only_the_classes_asked_for() -> None:
     assert set(labels.tolist()) == {1, 4}
 
 
+def test_steps_follow_the_shape_of_a_class_and_not_its_single_pixels() -> None:
+    shape = torch.linspace(-1, 1, 32).expand(1, 32, 32)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 2, bias=False))
+    weight = torch.stack([shape, -shape]).flatten(1) + 2 * torch.randn(2, 1024, generator=rng())
+    network[1].weight.data = 0.01 * weight
+    model = make_classifier(network, shape=(1, 32, 32))
+    images, targets = torch.full((4, 1, 32, 32), 0.5), torch.zeros(4, dtype=torch.long)
+    raw = impressions._gradient([model], images, targets)
+    robust = impressions._robust_gradient([model], images, targets, rng())
+    along = [torch.cosine_similarity(g.flatten(1), shape.flatten()[None]).mean() for g in (raw, robust)]
+    assert along[0] < 0.4
+    assert along[1] > 0.6
+
+
+def test_classes_known_by_single_pixels_are_reached_by_raw_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impressions, "_robust_gradient", lambda models, images, *rest: torch.zeros_like(images))
+    _, labels = class_impressions([make_classifier(Templates())], 4, rng(), classes=[1, 4])
+    assert set(labels.tolist()) == {1, 4}
+
+
 def test_a_class_out_of_reach_is_left_out() -> None:
     """The constant model answers 2 whatever is done to the image."""
     images, labels = class_impressions([make_classifier(Constant())], 4, rng(), steps=3)
@@ -70,7 +91,9 @@ def test_a_class_out_of_reach_is_left_out() -> None:
 def test_the_cost_is_bounded() -> None:
     model = make_classifier(Constant())
     class_impressions([model], 4, rng(), classes=[0, 1], steps=5)
-    assert model.gradient_images <= 4 * 2 * (5 + 1)
+    assert model.gradient_images <= 4 * 2 * 2 * 5
+    choosing, last_look = 256 / 2, 4 * 2 / 2
+    assert model.passes <= choosing + 3 * 4 * 2 * 5 + last_look
 
 
 def test_margins_against_numpy() -> None:
