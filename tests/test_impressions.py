@@ -72,7 +72,7 @@ def test_steps_follow_the_shape_of_a_class_and_not_its_single_pixels() -> None:
     robust = impressions._robust_gradient([model], images, targets, rng())
     along = [torch.cosine_similarity(g.flatten(1), shape.flatten()[None]).mean() for g in (raw, robust)]
     assert along[0] < 0.4
-    assert along[1] > 0.6
+    assert along[1] > 0.5
 
 
 def test_classes_known_by_single_pixels_are_reached_by_raw_steps(monkeypatch: pytest.MonkeyPatch) -> None:
