@@ -74,6 +74,7 @@ def scan(
     effort: flags.Effort = None,
     early_stop: flags.EarlyStop = None,
     explain: flags.Explain = None,
+    looks: flags.Looks = None,
     level: flags.Level = None,
     confirm_at: flags.ConfirmAt = None,
     image_count: flags.ImageCount = None,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from auditor.calibration import Given
+from auditor.context import Context, SearchImages
 from auditor.detector import Detector, Effort
+from auditor.measuring import generator
 from auditor.models import Opened
 from auditor.preflight import Preflight
+from auditor.progress import Progress
 from auditor.request import ScanRequest
 from auditor.settings import parse_duration
 
@@ -47,6 +50,27 @@ class Job:
             input_values=math.prod(suspect.input_shape),
             clean_accuracy=checks.clean_accuracy if checks is not None else None,
         )
+
+    def context(
+        self,
+        models: Opened,
+        images: SearchImages,
+        title: str,
+        deadline: float | None,
+        progress: Progress | None,
+        candidates: tuple[int, ...] = (),
+    ) -> Context:
+        """What one piece of the work is given, with random numbers of its own: ``title`` and the seed decide them."""
+        ctx = Context(
+            model=models.suspect,
+            images=images,
+            rng=generator(self.request.settings.seed, title),
+            reference=models.reference,
+            candidates=candidates,
+            deadline=deadline,
+            title=title,
+        )
+        return ctx if progress is None else replace(ctx, progress=progress)
 
 
 def share_of_time(deadline: float | None, remaining: int) -> float | None:

@@ -57,6 +57,10 @@ class ScanSettings:
     early_stop: Annotated[
         bool, Setting("end once a confirmed trigger has decided the verdict; thorough never does")
     ] = True
+    looks: Annotated[
+        int,
+        Setting("how often detectors measure what only the score suspects; the mean counts", low=1, high=20),
+    ] = 3
     level: Annotated[
         float, Setting("family-wise false-alarm level over all detectors and classes", low=1e-6, high=0.2)
     ] = 0.01

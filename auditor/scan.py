@@ -16,19 +16,20 @@ from datetime import UTC, datetime
 from auditor import verdict
 from auditor.blind_spots import blind_spots
 from auditor.calibration import read, using
-from auditor.context import Context, SearchImages
+from auditor.context import SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.errors import NothingToScanError
 from auditor.explaining import beside, check_settings, explain, of_audit
 from auditor.findings import Audit, ImageFacts, Outcome, Verdict
 from auditor.job import Job, share_of_time
-from auditor.measuring import choose_detectors, generator, measure, not_needed, skipped
+from auditor.measuring import choose_detectors, measure, not_needed, skipped
 from auditor.models import Opened, of_suspect, open_models
 from auditor.preflight import Preflight
 from auditor.progress import Progress
 from auditor.provenance import provenance, record_of
 from auditor.request import ScanRequest
 from auditor.search_images import gather
+from auditor.second_look import mean_of, other_half
 from auditor.weighing import singled_out
 
 Checkpoint = Callable[[Audit, bool], None]
@@ -68,7 +69,7 @@ def _run(job: Job, progress: Progress | None, checkpoint: Checkpoint | None) -> 
 def measure_all(
     job: Job, models: Opened, images: SearchImages, checks: Preflight, progress: Progress | None
 ) -> Iterator[tuple[Outcome, ...]]:
-    """Run each detector on its share of the time, until a confirmed trigger has decided the verdict.
+    """Run each detector on its share of the time, until a confirmed trigger has decided the verdict; then `look_again`.
 
     Yields, after each, what there is of all of them: those that did not run yet are there as unfinished. Ctrl-C
     stops here: what is finished is kept, the rest stays unfinished.
@@ -78,17 +79,9 @@ def measure_all(
     halt = checks.blockers[0] if checks.blockers else ""
     decided = False
     for position, (name, detector) in enumerate(queue):
-        ctx = Context(
-            model=models.suspect,
-            images=images,
-            rng=generator(job.request.settings.seed, name),
-            reference=models.reference,
-            candidates=singled_out(done, models.suspect.num_classes, job.given(models, checks)),
-            deadline=share_of_time(job.deadline, len(queue) - position),
-            title=name,
-        )
-        if progress is not None:
-            ctx = replace(ctx, progress=progress)
+        candidates = singled_out(done, models.suspect.num_classes, job.given(models, checks))
+        time_left = share_of_time(job.deadline, len(queue) - position)
+        ctx = job.context(models, images, name, time_left, progress, candidates)
         if decided:
             done.append(not_needed(name, detector, ctx, "not run: a confirmed trigger had decided the verdict"))
         elif halt:
@@ -100,6 +93,36 @@ def measure_all(
             decided = job.may_stop and judged(job, models, done, checks).verdict is Verdict.BACKDOORED
         waiting = [skipped(name, detector, ctx, "not run yet") for name, detector in queue[position + 1 :]]
         yield (*done, *waiting)
+    if not halt:
+        yield from look_again(job, models, images, checks, tuple(done), progress)
+
+
+def look_again(
+    job: Job,
+    models: Opened,
+    images: SearchImages,
+    checks: Preflight,
+    outcomes: tuple[Outcome, ...],
+    progress: Progress | None,
+) -> Iterator[tuple[Outcome, ...]]:
+    """As long as the score alone suspects: what agrees is measured again, and the means are judged."""
+    looks = [[outcome] for outcome in outcomes]
+    given = job.given(models, checks)
+    for number in range(2, job.request.settings.looks + 1):
+        agreeing = judged(job, models, outcomes, checks).by_score
+        for (name, detector), seen in zip(job.detectors, looks, strict=True):
+            if name not in agreeing:
+                continue
+            half = other_half(images) if number % 2 == 0 else images
+            candidates = singled_out(outcomes, models.suspect.num_classes, given)
+            time_left = share_of_time(job.deadline, len(agreeing))
+            ctx = job.context(models, half, f"{name}, look {number}", time_left, progress, candidates)
+            outcome, stopped = measure(name, detector, ctx)
+            seen.append(outcome)
+            outcomes = tuple(mean_of(each) for each in looks)
+            yield outcomes
+            if stopped:
+                return
 
 
 def explained(
@@ -107,17 +130,9 @@ def explained(
 ) -> Audit:
     """The audit with pictures of why; nothing else in it changes, whatever happens here."""
     request, detail = job.request, job.request.settings.explain
-    ctx = Context(
-        model=models.suspect,
-        images=images,
-        rng=generator(request.settings.seed, "explanations"),
-        reference=models.reference,
-        deadline=job.deadline,
-    )
+    ctx = replace(job.context(models, images, "explanations", job.deadline, progress), title="")
     if detail == "none" or not ctx.differentiable:
         return audit
-    if progress is not None:
-        ctx = replace(ctx, progress=progress)
     bounds = beside(audit, ctx.model) if detail == "standard" else None
     chosen, settings = of_audit(audit, detail), request.explanation_settings
     try:

@@ -9,15 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from auditor.calibration import ALONE, Given, weights
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
 from auditor.scoring import ALL_TO_ALL, Combined, combine, is_weighed, kind_of
-from auditor.weighing import COMPACT, FEWEST_CLASSES, confirms, corrected, is_natural, tells, triggers_of, weigh
-
-NOTHING = Combined(0.0, False, None, ())
-"""what statistics say together where none is asked but one"""
+from auditor.weighing import (
+    COMPACT,
+    confirms,
+    corrected,
+    decided_by_compact_triggers,
+    is_natural,
+    tells,
+    triggers_of,
+    weigh,
+)
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
@@ -47,6 +54,8 @@ class Judgement:
     evidence: tuple[Evidence, ...]
     trigger: Trigger | None
     warnings: tuple[str, ...]
+    by_score: tuple[str, ...] = ()
+    """detectors whose statistics are reason for suspicion only together: see `auditor.second_look`"""
 
 
 def judge(
@@ -66,56 +75,124 @@ def judge(
     (from the preflight) make it inconclusive. ``findings`` are what the file itself shows: a switch built into the
     graph is enough for suspicion, whatever was measured.
     """
-    too_few = num_classes < FEWEST_CLASSES and not given.reference
-    weighed = [e for o in outcomes for e in weigh(o, num_classes, given, confirm_at)]
-    weighed = [e for e in weighed if tells(e, outcomes, num_classes, given)]
-    evidence = corrected(weighed, level, given)
-    together = combine(evidence)
-
-    def small(item: Evidence) -> bool:
-        found = triggers_of(outcomes, item)
-        return any(confirms(m, item, given, confirm_at) and m.trigger and m.trigger.size <= COMPACT for m in found)
-
-    def mapped(item: Evidence) -> bool:
-        return kind_of(item) == ALL_TO_ALL and any(_maps(m) for m in triggers_of(outcomes, item))
-
-    standing = sorted(
-        (e for e in evidence if _counts(e, together, level, small(e), mapped(e))), key=lambda e: e.p_value
-    )
+    case = _Case(outcomes, num_classes, level, confirm_at, given)
+    standing, confirmed = case.standing, case.confirmed
+    if decided_by_compact_triggers(num_classes, given) and not standing and not blockers:
+        blockers = _undecidable(num_classes, given)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
-    found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
-    # what only agrees with others may be a natural feature that works as well: similar digits, the inside of a sign
-    confirmed = [(item, m) for item, m in found if item.p_value <= level and confirms(m, item, given, confirm_at)]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
-    named: tuple[int, ...] = ()
-    if leading is not None:
-        alone = _counts(leading, NOTHING, level, small(leading), mapped(leading))
-        named = leading.target_classes if alone else _agreed(leading, together, num_classes)
+    named = case.named(leading) if leading else ()
+    found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
     shown = _most_telling([m for _, m in confirmed or found if m.target_class in named], bool(confirmed))
-    if too_few and not blockers:
-        blockers = _undecidable(num_classes, given, bool(standing))
-    verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, evidence)
-    reason = sentence(verdict, leading, shown if confirmed else None, evidence, blockers, incomplete, together)
-    sure = bool(confirmed) or any(mapped(e) and e.stands_out for e in standing)
+    verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, case.evidence)
+    reason = sentence(
+        verdict, leading, shown if confirmed else None, case.evidence, blockers, incomplete, case.together
+    )
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
+    sure = bool(confirmed) or any(case.maps(e) and e.stands_out for e in standing)
     return Judgement(
         verdict=verdict,
-        score=max(together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if sure else 0.0),
+        score=max(case.together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if sure else 0.0),
         reason=reason,
         target_classes=named,
         source_classes=leading.source_classes if leading else (),
-        evidence=evidence,
+        evidence=case.evidence,
         trigger=shown.trigger if shown else None,
         warnings=tuple(_transfer_warnings([m for _, m in found], confirm_at)),
+        by_score=() if blockers or confirmed else case.by_score,
     )
 
 
-def _undecidable(num_classes: int, given: Given, standing: bool) -> list[str]:
-    """Why a model of few classes cannot be judged without a reference; empty where a small pattern decides."""
-    if standing:
-        return []
+@dataclass(frozen=True)
+class _Case:
+    """What was measured, weighed: what stands against the model, and why."""
+
+    outcomes: Sequence[Outcome]
+    num_classes: int
+    level: float
+    confirm_at: float
+    given: Given
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """All that can tell a trigger from a natural feature, corrected."""
+        weighed = [e for o in self.outcomes for e in weigh(o, self.num_classes, self.given, self.confirm_at)]
+        telling = [e for e in weighed if tells(e, self.outcomes, self.num_classes, self.given)]
+        return corrected(telling, self.level, self.given)
+
+    @cached_property
+    def together(self) -> Combined:
+        """The score."""
+        return combine(self.evidence)
+
+    @cached_property
+    def standing(self) -> list[Evidence]:
+        """What is reason for suspicion, alone or by agreeing with others; most conspicuous first."""
+        return sorted((e for e in self.evidence if self.counts(e) or self.agrees(e)), key=lambda e: e.p_value)
+
+    @cached_property
+    def confirmed(self) -> list[tuple[Evidence, Measurement]]:
+        """Standing evidence with each trigger that confirms it.
+
+        What only agrees with others may be a natural feature that works as well: similar digits, the inside of a sign.
+        """
+        return [
+            (item, m)
+            for item in self.standing
+            if item.p_value <= self.level
+            for m in triggers_of(self.outcomes, item)
+            if confirms(m, item, self.given, self.confirm_at)
+        ]
+
+    @property
+    def by_score(self) -> tuple[str, ...]:
+        """The detectors that together, by the score alone, are the reason for suspicion; none where one is enough."""
+        if not self.standing or any(self.counts(e) for e in self.standing):
+            return ()
+        return tuple(dict.fromkeys(self.evidence[i].detector for i in self.together.agreeing))
+
+    def counts(self, item: Evidence) -> bool:
+        """Whether one evidence is reason for suspicion by itself.
+
+        A statistic of ours never is: it needs a confirmed trigger, or a label map that most images follow.
+        A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand
+        out among all others as well; a larger one may be a natural feature (the inside of a sign). Somebody else's
+        detector, of which no weight is known, is believed when it stands out.
+        """
+        if item.p_value <= self.level and self._compact(item):
+            return True
+        return item.stands_out and (item.confirmed or self.maps(item) or not is_weighed(item))
+
+    def agrees(self, item: Evidence) -> bool:
+        """Whether it is one of those that raise the alarm together."""
+        together = self.together
+        return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
+
+    def maps(self, item: Evidence) -> bool:
+        """Whether it is a label map that a trigger follows."""
+        return kind_of(item) == ALL_TO_ALL and any(_maps(m) for m in triggers_of(self.outcomes, item))
+
+    def named(self, leading: Evidence) -> tuple[int, ...]:
+        """The classes to name: its own, or, where no statistic is reason enough alone, the one that they agree on.
+
+        What single ones name beside it is what clean models show as well. A map of most classes is no such accident.
+        """
+        agreed = self.together.target_class
+        is_map = kind_of(leading) == ALL_TO_ALL and 2 * len(leading.target_classes) > self.num_classes
+        return leading.target_classes if self.counts(leading) or is_map or agreed is None else (agreed,)
+
+    def _compact(self, item: Evidence) -> bool:
+        """Whether a compact trigger confirms it."""
+        return any(
+            m.trigger is not None and m.trigger.size <= COMPACT and confirms(m, item, self.given, self.confirm_at)
+            for m in triggers_of(self.outcomes, item)
+        )
+
+
+def _undecidable(num_classes: int, given: Given) -> list[str]:
+    """Why a model of few classes, of which no small pattern decided, cannot be judged without a reference."""
     if not given.images:
         return [
             f"with {num_classes} classes, no reference and no images only a compact trigger can be told from a natural "
@@ -125,31 +202,6 @@ def _undecidable(num_classes: int, given: Given, standing: bool) -> list[str]:
         f"with {num_classes} classes and no reference a faint trigger over the whole image cannot be told from a "
         "natural feature, though no small pattern stands out; give --reference a clean model of the same task"
     ]
-
-
-def _counts(item: Evidence, together: Combined, level: float, confirmed_small: bool, mapped: bool) -> bool:
-    """Whether one evidence is reason for suspicion.
-
-    A statistic of ours never is by itself: it needs a confirmed trigger, a label map that most images follow, or enough
-    others that name the same class.
-    A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand out
-    among all others as well; a larger one may be a natural feature (the inside of a sign). Somebody else's detector, of
-    which no weight is known, is believed when it stands out.
-    """
-    if confirmed_small and item.p_value <= level:
-        return True
-    if item.stands_out and (item.confirmed or mapped or not is_weighed(item)):
-        return True
-    return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
-
-
-def _agreed(leading: Evidence, together: Combined, num_classes: int) -> tuple[int, ...]:
-    """The classes to name where no statistic is reason enough alone: the one that they agree on.
-
-    What single ones name beside it is what clean models show as well. A map of most classes is no such accident.
-    """
-    is_map = kind_of(leading) == ALL_TO_ALL and 2 * len(leading.target_classes) > num_classes
-    return leading.target_classes if is_map or together.target_class is None else (together.target_class,)
 
 
 def _most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:

@@ -116,13 +116,18 @@ def _source_evidence(outcome: Outcome, measured: list[Measurement], given: Given
         yield _evidence(outcome, "prominence", given, rise, named, sources, values=values)
 
 
+def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
+    """Whether the classes are too few to say what a natural feature can do, and no reference says it."""
+    return num_classes < FEWEST_CLASSES and not given.reference
+
+
 def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:
     """Whether an evidence can tell a trigger from a natural feature, with so many classes to compare.
 
     With few, some class is everybody's answer to texture, so only small patterns can; on class impressions, only
     compact ones: clean models of two and three classes answer to all else there.
     """
-    if num_classes >= FEWEST_CLASSES or given.reference:
+    if not decided_by_compact_triggers(num_classes, given):
         return True
     found = triggers_of(outcomes, item)
     if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
