@@ -95,9 +95,7 @@ def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidenc
         top = max(measured, key=lambda m: m.value)
         yield _evidence(outcome, "value", given, top.value, (top.target_class,))
     elif outcome.statistic.per == "class":
-        yield _class_evidence(outcome, measured, num_classes, given)
-        yield from _plain_evidence(outcome, measured, num_classes, given)
-        yield from _larger_evidence(outcome, measured, num_classes, given)
+        yield from _class_evidence(outcome, measured, num_classes, given)
     elif outcome.statistic.per == "source":
         yield from _source_evidence(outcome, measured, given)
     else:
@@ -165,59 +163,35 @@ def is_natural(trigger: Trigger) -> bool:
 
 def _class_evidence(
     outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
-) -> Evidence:
-    values = np.array([m.value for m in measured])
-    rise, leaders = prominence(values) if outcome.statistic.suspicious == "high" else leading_gap(values)
-    what = "prominence" if outcome.statistic.suspicious == "high" else "gap"
-    return _ranked(outcome, what, given, rise, leaders, [m.target_class for m in measured], values, num_classes)
-
-
-def _plain_evidence(
-    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
 ) -> Iterator[Evidence]:
-    """How far success itself leads, where a detector of ours recovered small triggers.
+    """How far the leading classes rise above the rest, with every class's number in its place."""
+    classes = [m.target_class for m in measured]
+    for what, values in _rankings(outcome, measured, given):
+        rise, leaders = leading_gap(values) if what == "gap" else prominence(values)
+        scores = np.full(num_classes, np.nan)
+        scores[classes] = values
+        targets = tuple(classes[i] for i in leaders)
+        yield _evidence(outcome, what, given, rise, targets, scores=scores, values=values)
 
-    Some trained-in triggers turn nearly every image, but just over the border: their commanding share is small, their
-    success is not, and no other class comes near. What works on the reference as well is taken off.
+
+def _rankings(
+    outcome: Outcome, measured: list[Measurement], given: Given
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each number by which classes are ranked: its kind, and what it is for the class of each measurement.
+
+    Besides the statistic, where a detector of ours recovered small triggers, success itself, less what works on the
+    reference as well: some trained-in triggers turn nearly every image, but just over the border, so that their
+    commanding share is small, their success is not, and no other class comes near.
+
+    And what larger patterns command, where a detector tells that beside its statistic. Judged apart, since natural
+    features fill as much: a clean network's values are several times those of compact ones.
     """
-    small = [m for m in measured if m.trigger is not None and m.trigger.size <= WHOLE_IMAGE and SUCCESS in m.extras]
-    if len(small) < len(measured) or null_of(outcome.detector, "prominence", given) is None:
-        return
-    values = np.array([max(0.0, m.extras[SUCCESS] - m.extras.get(ON_REFERENCE, 0.0)) for m in small])
-    rise, leaders = prominence(values)
-    yield _ranked(outcome, PLAIN, given, rise, leaders, [m.target_class for m in small], values, num_classes)
-
-
-def _larger_evidence(
-    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
-) -> Iterator[Evidence]:
-    """How far a class leads in what larger patterns command, where a detector tells that beside its statistic.
-
-    Judged apart, since natural features fill as much: a clean network's values are several times those of compact ones.
-    """
+    yield ("prominence" if outcome.statistic.suspicious == "high" else "gap"), np.array([m.value for m in measured])
+    small = all(m.trigger is not None and m.trigger.size <= WHOLE_IMAGE and SUCCESS in m.extras for m in measured)
+    if small and null_of(outcome.detector, "prominence", given) is not None:
+        yield PLAIN, np.array([max(0.0, m.extras[SUCCESS] - m.extras.get(ON_REFERENCE, 0.0)) for m in measured])
     if all(LARGE_POWER in m.extras for m in measured):
-        values = np.array([m.extras[LARGE_POWER] for m in measured])
-        rise, leaders = prominence(values)
-        yield _ranked(
-            outcome, LARGER, given, rise, leaders, [m.target_class for m in measured], values, num_classes
-        )
-
-
-def _ranked(
-    outcome: Outcome,
-    what: str,
-    given: Given,
-    rise: float,
-    leaders: Sequence[int],
-    classes: Sequence[int],
-    values: np.ndarray,
-    num_classes: int,
-) -> Evidence:
-    """Evidence of the leading classes, with every class's number in its place."""
-    scores = np.full(num_classes, np.nan)
-    scores[list(classes)] = values
-    targets = tuple(classes[i] for i in leaders)
-    return _evidence(outcome, what, given, rise, targets, scores=scores, values=values)
+        yield LARGER, np.array([m.extras[LARGE_POWER] for m in measured])
 
 
 def _pair_evidence(
