@@ -27,6 +27,9 @@ FEWEST_A_CLASS = 8
 SHOWN = 12
 """sample images kept for the report"""
 
+REACHED = 0.12
+"""share of the wanted class impressions, in at least half of the classes, that is enough to search and test on"""
+
 MOST_IMPRESSION_CLASSES = 100
 """with more classes, impressions are made for this many, drawn at random"""
 
@@ -88,13 +91,16 @@ def _impressions(
     k = suspect.num_classes
     classes = torch.randperm(k, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
     per_class = max(FEWEST_A_CLASS, request.settings.image_count // len(classes))
-    models = [suspect] if reference is None else [suspect, reference]
-    pixels, labels = class_impressions(models, per_class, rng, classes=classes)
+    enough = max(FEWEST, int(REACHED * per_class * len(classes)))
     notes: list[str] = []
-    if len(models) > 1 and len(pixels) < 0.5 * per_class * len(classes):
-        notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
-        pixels, labels = class_impressions([suspect], per_class, rng, classes=classes)
-    missing = len(classes) - len(labels.unique())
+    both = [([suspect, reference], True)] if reference is not None else []
+    for models, robust in (*both, ([suspect], True), ([suspect], False)):
+        if reference is not None and models == [suspect] and not notes:
+            notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
+        pixels, labels = class_impressions(models, per_class, rng, classes=classes, robust=robust)
+        missing = len(classes) - len(labels.unique())
+        if len(pixels) >= enough and 2 * missing <= len(classes):
+            break
     if missing:
         notes.append(f"no class impression was reached for {missing} of {len(classes)} classes")
     if len(pixels) < FEWEST:

@@ -45,7 +45,7 @@ def test_neighbouring_pixels_are_alike_as_in_photographs() -> None:
 
 def test_impressions_are_answered_as_wanted_by_every_model() -> None:
     models = [make_classifier(Patched()), make_classifier(Templates())]
-    images, labels = class_impressions(models, 6, rng(), confidence=0.95)
+    images, labels = class_impressions(models, 6, rng(), confidence=0.95, robust=False)
     assert images.shape[1:] == SHAPE
     assert torch.bincount(labels, minlength=CLASSES).min() >= 3  # of 6 wanted
     for model in models:
@@ -57,7 +57,7 @@ def test_impressions_are_answered_as_wanted_by_every_model() -> None:
 
 
 def test_only_the_classes_asked_for() -> None:
-    _, labels = class_impressions([make_classifier(Templates())], 4, rng(), classes=[1, 4])
+    _, labels = class_impressions([make_classifier(Templates())], 4, rng(), classes=[1, 4], robust=False)
     assert set(labels.tolist()) == {1, 4}
 
 
@@ -75,12 +75,6 @@ def test_steps_follow_the_shape_of_a_class_and_not_its_single_pixels() -> None:
     assert along[1] > 0.5
 
 
-def test_classes_known_by_single_pixels_are_reached_by_raw_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impressions, "_robust_gradient", lambda models, images, *rest: torch.zeros_like(images))
-    _, labels = class_impressions([make_classifier(Templates())], 4, rng(), classes=[1, 4])
-    assert set(labels.tolist()) == {1, 4}
-
-
 def test_a_class_out_of_reach_is_left_out() -> None:
     """The constant model answers 2 whatever is done to the image."""
     images, labels = class_impressions([make_classifier(Constant())], 4, rng(), steps=3)
@@ -91,9 +85,9 @@ def test_a_class_out_of_reach_is_left_out() -> None:
 def test_the_cost_is_bounded() -> None:
     model = make_classifier(Constant())
     class_impressions([model], 4, rng(), classes=[0, 1], steps=5)
-    assert model.gradient_images <= 4 * 2 * 2 * 5
+    assert model.gradient_images <= 4 * 2 * 5
     choosing, last_look = 256 / 2, 4 * 2 / 2
-    assert model.passes <= choosing + 3 * 4 * 2 * 5 + last_look
+    assert model.passes <= choosing + 1.2 * 4 * 2 * 5 + last_look
 
 
 def test_margins_against_numpy() -> None:
