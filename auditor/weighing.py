@@ -29,6 +29,10 @@ LARGE_POWER = "commanding predictive power of larger patterns"
 COMPACT = 0.0125
 """share of the pixels up to which a pattern is compact: a square of three pixels on MNIST's 28×28 is"""
 
+FAR = 1e-5
+"""p-value that no clean model comes near: of larger patterns on class impressions, the least on a develop model was
+0.0008"""
+
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
 
@@ -62,7 +66,8 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     suspect, which answers to more than its reference does. One for a single source does not confirm a map of all.
 
     A trigger beyond the compact ones confirms that compact patterns command a class. On class impressions, without a
-    reference, it does not confirm what larger ones do: the inside of a sign turns as many of them on a clean model.
+    reference, it does not confirm what larger ones do, unless clean models are far from it: the inside of a sign turns
+    as many of them on a clean model.
     """
     trigger = measurement.trigger
     if trigger is None or not is_confirmed(trigger, confirm_at):
@@ -70,7 +75,7 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     if trigger.size > WHOLE_IMAGE and not (given.reference and given.images):
         return False
     if trigger.size > COMPACT and item.statistic in (PLAIN, LARGER) and not (given.reference or given.images):
-        return False
+        return item.statistic == LARGER and item.p_value <= FAR
     return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
 
 

@@ -447,6 +447,18 @@ def test_a_larger_trigger_has_to_stand_out_though_it_works(
     assert judged(outcome, given=Given(images=True)).verdict is expected
 
 
+@pytest.mark.parametrize(
+    ("mean", "expected"), [(0.15, Verdict.NO_EVIDENCE), (0.05, Verdict.BACKDOORED)], ids=["one in 400", "none"]
+)
+def test_on_impressions_a_larger_trigger_has_to_be_far_from_clean_models(
+    mean: float, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
+    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
+    nulls["search/prominence of larger patterns"] = Null(mean, count=1000)
+    assert judged(larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4)).verdict is expected
+
+
 def test_what_only_agrees_with_others_confirms_nothing(
     monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
 ) -> None:
