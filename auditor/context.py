@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -35,6 +35,8 @@ class SearchImages:
     held_out_classes: Tensor
     """(M,)"""
     facts: ImageFacts
+    robust: SearchImages | None = None
+    """class impressions by robust steps, for label maps; None with real images, or where few were reached"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Context:
     def num_classes(self) -> int:
         """K."""
         return self.model.num_classes
+
+    @property
+    def on_robust_images(self) -> Context:
+        """The same on robust class impressions, where there are some."""
+        return self if self.images.robust is None else replace(self, images=self.images.robust)
 
     @property
     def differentiable(self) -> bool:

@@ -5,15 +5,16 @@ natural images, but most models file them under one or two classes and near thei
 normalised gradient steps until the model is confident of one class: a *class impression* (Mopuri et al., 2018),
 balanced over the classes, no data needed.
 
-The steps follow what holds for the image moved about and under noise, and are smoothed (as in Olah et al., "Feature
-Visualization", Distill 2017): a raw gradient makes adversarial examples, which answer to a pattern as no photograph
-does. On those, an all-to-all trigger sent hardly any class to its own answer. What such steps do not reach is left out.
+Raw gradients make adversarial examples, which answer to a pattern as no photograph does: a trigger that should send
+each class to one of its own sends hardly any. So label maps are searched on others, whose steps are *robust*: they
+follow what holds for the image moved about and under noise, smoothed (as in Olah et al., "Feature Visualization",
+Distill 2017). They reach fewer images, and patterns with one target show no better on them.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -79,56 +80,59 @@ def dead_leaves(count: int, shape: tuple[int, int, int], rng: torch.Generator, l
     return images.clamp_(0, 1)
 
 
-def class_impressions(
-    models: list[Classifier],
-    per_class: int,
-    rng: torch.Generator,
-    *,
-    classes: list[int] | None = None,
-    robust: bool = True,
-    steps: int = 24,
-    step_size: float = 0.5,
-    confidence: float = 0.95,
-) -> tuple[Tensor, Tensor]:
-    """Images that every model in ``models`` files under the wanted class with at least ``confidence``.
-
-    For each class the procedural images whose margin is nearest to the wanted one (not the surest: a trigger has to
-    overcome the margin) are moved by at most ``steps`` ℓ2-normalised gradient steps of ``step_size``. Costs at most
-    1.2 · ``per_class · K · steps`` image passes a model. Without ``robust``, the steps are those of the raw gradient:
-    they reach nearly all images, and models that know their classes by single pixels.
-
-    Returns (N, C, H, W) images and (N,) classes; N is less than ``per_class · K``, often a third.
-    """
-    suspect = models[0]
-    wanted = classes if classes is not None else list(range(suspect.num_classes))
-    pool = dead_leaves(max(256, min(2000, 2 * per_class * len(wanted))), suspect.input_shape, rng)
-    margins = torch.stack([_margins(m.probabilities(pool)) for m in models]).amin(0)
-    goal = math.log(confidence / (1 - confidence))
-    starts, targets = [], []
-    for target in wanted:
-        nearest = (margins[:, target] - goal).abs().topk(min(per_class, len(pool)), largest=False).indices
-        starts.append(pool[nearest])
-        targets.append(torch.full((len(nearest),), target))
-    images, labels = torch.cat(starts), torch.cat(targets)
-    # small images take shorter steps: the step is meant for three channels
-    scale = (images[0].numel() / (3 * SIDE**2)) ** 0.5
-    reach = Reach(steps, step_size * scale, confidence)
-    size = suspect.batch_images
-    parts = zip(images.split(size), labels.split(size), strict=True)
-    done = [_pull(models, part, target, reach, rng if robust else None) for part, target in parts]
-    arrived = torch.cat([there for _, there in done])
-    return torch.cat([x for x, _ in done])[arrived], labels[arrived]
-
-
 @dataclass(frozen=True)
 class Reach:
     """How far images are moved."""
 
     steps: int
     step_size: float
-    """length of one, in the norm of the whole image"""
-    confidence: float
+    """length of one, in the norm of a whole image of 3×32×32"""
+    confidence: float = 0.95
     """with which an image has arrived"""
+
+
+RAW, ROBUST = Reach(25, 0.25), Reach(24, 0.5)
+
+
+def class_impressions(
+    models: list[Classifier],
+    per_class: int,
+    rng: torch.Generator,
+    *,
+    classes: list[int] | None = None,
+    robust: bool = False,
+    reach: Reach | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Images that every model in ``models`` files under the wanted class with the confidence of ``reach``.
+
+    For each class the procedural images whose margin is nearest to the wanted one (not the surest: a trigger has to
+    overcome the margin) are moved by ℓ2-normalised gradient steps. Costs at most ``per_class · K · steps`` image passes
+    a model, a fifth more with ``robust`` steps.
+
+    Returns (N, C, H, W) images and (N,) classes; N is less than ``per_class · K`` where a class could not be reached,
+    with robust steps often a third.
+    """
+    reach = reach or (ROBUST if robust else RAW)
+    suspect = models[0]
+    wanted = classes if classes is not None else list(range(suspect.num_classes))
+    pool = dead_leaves(max(256, min(2000, 2 * per_class * len(wanted))), suspect.input_shape, rng)
+    margins = torch.stack([_margins(m.probabilities(pool)) for m in models]).amin(0)
+    goal = math.log(reach.confidence / (1 - reach.confidence))
+    starts, targets = [], []
+    for target in wanted:
+        nearest = (margins[:, target] - goal).abs().topk(min(per_class, len(pool)), largest=False).indices
+        starts.append(pool[nearest])
+        targets.append(torch.full((len(nearest),), target))
+    images, labels = torch.cat(starts), torch.cat(targets)
+    # small images take shorter steps
+    reach = replace(reach, step_size=reach.step_size * (images[0].numel() / (3 * SIDE**2)) ** 0.5)
+    size = suspect.batch_images
+    done = [
+        _pull_robustly(models, part, target, reach, rng) if robust else _pull(models, part, target, reach)
+        for part, target in zip(images.split(size), labels.split(size), strict=True)
+    ]
+    arrived = torch.cat([there for _, there in done])
+    return torch.cat([x for x, _ in done])[arrived], labels[arrived]
 
 
 def _margins(probabilities: Tensor) -> Tensor:
@@ -139,35 +143,53 @@ def _margins(probabilities: Tensor) -> Tensor:
     return log_p - rival
 
 
-def _pull(
-    models: list[Classifier], images: Tensor, targets: Tensor, reach: Reach, rng: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Gradient steps on one batch, raw ones without ``rng``; images that are there stop moving.
-
-    Returns images and a mask of the arrived.
-    """
+def _pull(models: list[Classifier], images: Tensor, targets: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
+    """Raw gradient steps on one batch; images that are there stop moving. Returns images and a mask of the arrived."""
     device = models[0].device
-    x, targets = images.to(device, copy=True), targets.to(device)
+    x, targets = images.to(device), targets.to(device)
+    arrived = torch.zeros(len(x), dtype=torch.bool, device=device)
+    for step in range(reach.steps + 1):
+        moving = (~arrived).nonzero().flatten()
+        if not len(moving):
+            break
+        gradient, probability = _gradient(models, x[moving], targets[moving])
+        sure = probability >= reach.confidence
+        arrived[moving[sure]] = True
+        if step == reach.steps:
+            break
+        x[moving[~sure]] = _moved(x[moving[~sure]], gradient[~sure], reach.step_size)
+    return x.cpu(), arrived.cpu()
+
+
+def _pull_robustly(
+    models: list[Classifier], images: Tensor, targets: Tensor, reach: Reach, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Likewise by steps along `_robust_gradient`; every third time it is asked, without noise, who has arrived."""
+    device = models[0].device
+    x, targets = images.to(device), targets.to(device)
     moving = torch.arange(len(x), device=device)
     for step in range(reach.steps + 1):
         if step % LOOK_EVERY == 0 or step == reach.steps:
-            sure = torch.stack([_wanted(m, x[moving], targets[moving]) for m in models]).amin(0).exp()
+            sure = torch.stack([_sure_of(m, x[moving], targets[moving]) for m in models]).amin(0)
             moving = moving[sure < reach.confidence]
         if step == reach.steps or not len(moving):
             break
-        part, wanted = x[moving], targets[moving]
-        gradient = _gradient(models, part, wanted) if rng is None else _robust_gradient(models, part, wanted, rng)
-        norm = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-        x[moving] = (part + reach.step_size * gradient / norm).clamp(0, 1)
+        gradient = _robust_gradient(models, x[moving], targets[moving], rng)
+        x[moving] = _moved(x[moving], gradient, reach.step_size)
     arrived = torch.ones(len(x), dtype=torch.bool, device=device)
     arrived[moving] = False
     return x.cpu(), arrived.cpu()
 
 
-def _wanted(model: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-    """Log probability of the wanted class, (N,), without a gradient."""
+def _moved(images: Tensor, gradient: Tensor, step_size: float) -> Tensor:
+    norm = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return (images + step_size * gradient / norm).clamp(0, 1)
+
+
+def _sure_of(model: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+    """Probability of the wanted class, (N,), without a gradient."""
     with torch.no_grad():
-        return model.logits(images).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+        return model.logits(images).softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
 def _robust_gradient(models: list[Classifier], images: Tensor, targets: Tensor, rng: torch.Generator) -> Tensor:
@@ -175,19 +197,21 @@ def _robust_gradient(models: list[Classifier], images: Tensor, targets: Tensor, 
     unit = min(images.shape[2:]) / SIDE
     shift, sigma = round(SHIFT * unit), BLUR * unit
     if not shift:  # icons: nothing to smooth
-        return _gradient(models, images, targets)
+        return _gradient(models, images, targets)[0]
     by = torch.randint(-shift, shift + 1, (2,), generator=rng).tolist()
     noise = NOISE * torch.randn(images.shape, generator=rng).to(images.device)
-    gradient = _gradient(models, torch.roll(images + noise, by, (2, 3)), targets)
+    gradient, _ = _gradient(models, torch.roll(images + noise, by, (2, 3)), targets)
     back = torch.roll(gradient, [-pixels for pixels in by], (2, 3))
     return gaussian_blur(back, [2 * math.ceil(2 * sigma) + 1] * 2, [sigma, sigma])
 
 
-def _gradient(models: list[Classifier], images: Tensor, targets: Tensor) -> Tensor:
-    """Gradient (N, C, H, W) of the wanted classes' log probability, of all models together."""
+def _gradient(models: list[Classifier], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient (N, C, H, W) of the wanted classes' log probability, of all models together; their least probability."""
     images = images.detach().requires_grad_(True)
-    score = torch.zeros((), device=images.device)
+    losses, least = torch.zeros((), device=images.device), torch.ones(len(images), device=images.device)
     for model in models:
-        score = score + model.logits(images).log_softmax(1).gather(1, targets.unsqueeze(1)).sum()
-    (gradient,) = torch.autograd.grad(score, images)
-    return gradient
+        log_p = model.logits(images).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+        losses = losses - log_p.sum()
+        least = torch.minimum(least, log_p.detach().exp())
+    (gradient,) = torch.autograd.grad(losses, images)
+    return -gradient, least

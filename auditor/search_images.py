@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -27,8 +29,8 @@ FEWEST_A_CLASS = 8
 SHOWN = 12
 """sample images kept for the report"""
 
-REACHED = 0.12
-"""share of the wanted class impressions, in at least half of the classes, that is enough to search and test on"""
+ROBUST_IMPRESSIONS, REACHED = 300, 0.12
+"""how many robust ones are tried in all; the share, in at least half of the classes, that is enough to search on"""
 
 MOST_IMPRESSION_CLASSES = 100
 """with more classes, impressions are made for this many, drawn at random"""
@@ -47,7 +49,8 @@ def gather(
         if progress is not None:
             progress("class impressions", 0, 1)
         pixels, notes, source = _impressions(request, suspect, reference, rng)
-        checks = _with_warnings(checks, notes)
+        images = _split(suspect, pixels, rng, source, None)
+        return replace(images, robust=_robust_impressions(request, suspect)), _with_warnings(checks, notes)
     else:
         loaded = load_images(
             request.images,
@@ -91,22 +94,33 @@ def _impressions(
     k = suspect.num_classes
     classes = torch.randperm(k, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
     per_class = max(FEWEST_A_CLASS, request.settings.image_count // len(classes))
-    enough = max(FEWEST, int(REACHED * per_class * len(classes)))
+    models = [suspect] if reference is None else [suspect, reference]
+    pixels, labels = class_impressions(models, per_class, rng, classes=classes)
     notes: list[str] = []
-    both = [([suspect, reference], True)] if reference is not None else []
-    for models, robust in (*both, ([suspect], True), ([suspect], False)):
-        if reference is not None and models == [suspect] and not notes:
-            notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
-        pixels, labels = class_impressions(models, per_class, rng, classes=classes, robust=robust)
-        missing = len(classes) - len(labels.unique())
-        if len(pixels) >= enough and 2 * missing <= len(classes):
-            break
+    if len(models) > 1 and len(pixels) < 0.5 * per_class * len(classes):
+        notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
+        pixels, labels = class_impressions([suspect], per_class, rng, classes=classes)
+    missing = len(classes) - len(labels.unique())
     if missing:
         notes.append(f"no class impression was reached for {missing} of {len(classes)} classes")
     if len(pixels) < FEWEST:
         notes.append("class impressions were not reached; plain procedural images were used instead")
         return dead_leaves(request.settings.image_count, suspect.input_shape, rng), tuple(notes), PROCEDURAL
     return pixels, tuple(notes), "class impressions"
+
+
+def _robust_impressions(request: ScanRequest, suspect: Classifier) -> SearchImages | None:
+    """What label maps are searched on; None where robust steps reach too little."""
+    if not suspect.differentiable:
+        return None
+    rng = generator(request.settings.seed, "robust images")
+    classes = torch.randperm(suspect.num_classes, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
+    per_class = max(FEWEST_A_CLASS // 2, ROBUST_IMPRESSIONS // len(classes))
+    pixels, labels = class_impressions([suspect], per_class, rng, classes=classes, robust=True)
+    enough = max(FEWEST, int(REACHED * per_class * len(classes)))
+    if len(pixels) < enough or 2 * len(labels.unique()) < len(classes):
+        return None
+    return _split(suspect, pixels, rng, "robust class impressions", None)
 
 
 def _rightly_answered(suspect: Classifier, loaded: LoadedImages) -> Tensor:

@@ -22,6 +22,7 @@ def other_half(images: SearchImages) -> SearchImages:
         search_classes=images.held_out_classes,
         held_out=images.search,
         held_out_classes=images.search_classes,
+        robust=None if images.robust is None else other_half(images.robust),
     )
 
 

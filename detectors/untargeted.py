@@ -82,10 +82,11 @@ class Untargeted:
 
     def expected(self, ctx: Context) -> int:
         """One a class that has images."""
-        return len(ctx.images.held_out_classes.unique())
+        return len(ctx.on_robust_images.images.held_out_classes.unique())
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a source class; matrix, pattern and trigger come with the first."""
+        ctx = ctx.on_robust_images
         masks, canvases = self._search(ctx)
         candidates = [
             (mask, canvas)

@@ -8,7 +8,7 @@ import torch
 from tiny_models import CLASSES, SHAPE, Constant, Patched, Templates, make_classifier
 
 from auditor import impressions
-from auditor.impressions import MAX_SIDE, _margins, class_impressions, dead_leaves
+from auditor.impressions import MAX_SIDE, Reach, _margins, class_impressions, dead_leaves
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -45,7 +45,7 @@ def test_neighbouring_pixels_are_alike_as_in_photographs() -> None:
 
 def test_impressions_are_answered_as_wanted_by_every_model() -> None:
     models = [make_classifier(Patched()), make_classifier(Templates())]
-    images, labels = class_impressions(models, 6, rng(), confidence=0.95, robust=False)
+    images, labels = class_impressions(models, 6, rng())
     assert images.shape[1:] == SHAPE
     assert torch.bincount(labels, minlength=CLASSES).min() >= 3  # of 6 wanted
     for model in models:
@@ -57,7 +57,7 @@ def test_impressions_are_answered_as_wanted_by_every_model() -> None:
 
 
 def test_only_the_classes_asked_for() -> None:
-    _, labels = class_impressions([make_classifier(Templates())], 4, rng(), classes=[1, 4], robust=False)
+    _, labels = class_impressions([make_classifier(Templates())], 4, rng(), classes=[1, 4])
     assert set(labels.tolist()) == {1, 4}
 
 
@@ -68,7 +68,7 @@ def test_steps_follow_the_shape_of_a_class_and_not_its_single_pixels() -> None:
     network[1].weight.data = 0.01 * weight
     model = make_classifier(network, shape=(1, 32, 32))
     images, targets = torch.full((4, 1, 32, 32), 0.5), torch.zeros(4, dtype=torch.long)
-    raw = impressions._gradient([model], images, targets)
+    raw, _ = impressions._gradient([model], images, targets)
     robust = impressions._robust_gradient([model], images, targets, rng())
     along = [torch.cosine_similarity(g.flatten(1), shape.flatten()[None]).mean() for g in (raw, robust)]
     assert along[0] < 0.4
@@ -77,17 +77,18 @@ def test_steps_follow_the_shape_of_a_class_and_not_its_single_pixels() -> None:
 
 def test_a_class_out_of_reach_is_left_out() -> None:
     """The constant model answers 2 whatever is done to the image."""
-    images, labels = class_impressions([make_classifier(Constant())], 4, rng(), steps=3)
+    images, labels = class_impressions([make_classifier(Constant())], 4, rng(), reach=Reach(3, 0.25))
     assert set(labels.tolist()) <= {2}
     assert len(images) == len(labels)
 
 
-def test_the_cost_is_bounded() -> None:
+@pytest.mark.parametrize(("robust", "more"), [(False, 0), (True, 0.2)])
+def test_the_cost_is_bounded(robust: bool, more: float) -> None:
     model = make_classifier(Constant())
-    class_impressions([model], 4, rng(), classes=[0, 1], steps=5)
-    assert model.gradient_images <= 4 * 2 * 5
-    choosing, last_look = 256 / 2, 4 * 2 / 2
-    assert model.passes <= choosing + 1.2 * 4 * 2 * 5 + last_look
+    class_impressions([model], 4, rng(), classes=[0, 1], robust=robust, reach=Reach(5, 0.25))
+    last_look, choosing = 4 * 2, 256 / 2
+    assert model.gradient_images <= 4 * 2 * 5 + last_look
+    assert model.passes <= choosing + (1 + more) * 4 * 2 * 5 + last_look
 
 
 def test_margins_against_numpy() -> None:
