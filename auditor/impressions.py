@@ -91,7 +91,7 @@ class Reach:
     """with which an image has arrived"""
 
 
-RAW, ROBUST = Reach(25, 0.25), Reach(24, 0.5)
+RAW, ROBUST = Reach(25, 0.25), Reach(24, 0.25)
 
 
 def class_impressions(

@@ -29,7 +29,7 @@ FEWEST_A_CLASS = 8
 SHOWN = 12
 """sample images kept for the report"""
 
-ROBUST_IMPRESSIONS, REACHED = 300, 0.12
+ROBUST_IMPRESSIONS, REACHED = 400, 0.12
 """how many robust ones are tried in all; the share, in at least half of the classes, that is enough to search on"""
 
 MOST_IMPRESSION_CLASSES = 100
