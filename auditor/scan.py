@@ -110,10 +110,10 @@ def look_again(
     given = job.given(models, checks)
     for number in range(2, job.request.settings.looks + 1):
         agreeing = judged(job, models, outcomes, checks).by_score
+        half = other_half(images) if number % 2 == 0 else images
         for (name, detector), seen in zip(job.detectors, looks, strict=True):
             if name not in agreeing:
                 continue
-            half = other_half(images) if number % 2 == 0 else images
             candidates = singled_out(outcomes, models.suspect.num_classes, given)
             time_left = share_of_time(job.deadline, len(agreeing))
             ctx = job.context(models, half, f"{name}, look {number}", time_left, progress, candidates)

@@ -91,8 +91,7 @@ def _impressions(
     if not suspect.differentiable or not (reference is None or reference.differentiable):
         note = "a black box gives no class impressions; plain procedural images were used instead"
         return dead_leaves(request.settings.image_count, suspect.input_shape, rng), (note,), PROCEDURAL
-    k = suspect.num_classes
-    classes = torch.randperm(k, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
+    classes = _impression_classes(suspect, rng)
     per_class = max(FEWEST_A_CLASS, request.settings.image_count // len(classes))
     models = [suspect] if reference is None else [suspect, reference]
     pixels, labels = class_impressions(models, per_class, rng, classes=classes)
@@ -109,12 +108,18 @@ def _impressions(
     return pixels, tuple(notes), "class impressions"
 
 
+def _impression_classes(suspect: Classifier, rng: torch.Generator) -> list[int]:
+    """The classes that impressions are made for, in their order."""
+    drawn = torch.randperm(suspect.num_classes, generator=rng)[:MOST_IMPRESSION_CLASSES]
+    return [int(k) for k in drawn.sort().values]
+
+
 def _robust_impressions(request: ScanRequest, suspect: Classifier) -> SearchImages | None:
     """What label maps are searched on; None where robust steps reach too little."""
     if not suspect.differentiable:
         return None
     rng = generator(request.settings.seed, "robust images")
-    classes = torch.randperm(suspect.num_classes, generator=rng)[:MOST_IMPRESSION_CLASSES].sort().values.tolist()
+    classes = _impression_classes(suspect, rng)
     per_class = max(FEWEST_A_CLASS // 2, ROBUST_IMPRESSIONS // len(classes))
     pixels, labels = class_impressions([suspect], per_class, rng, classes=classes, robust=True)
     enough = max(FEWEST, int(REACHED * per_class * len(classes)))
