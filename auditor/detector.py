@@ -17,6 +17,8 @@ class Need(StrEnum):
     REFERENCE = "reference"
     CANDIDATES = "candidates"
     """runs after the others, and is told which classes they singled out"""
+    ROBUST_IMPRESSIONS = "robust class impressions"
+    """searches on these where no images are given (`Context.on_robust_images`)"""
 
 
 class Effort(StrEnum):

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from auditor.calibration import Given
 from auditor.context import Context, SearchImages
-from auditor.detector import Detector, Effort
+from auditor.detector import Detector, Effort, Need
 from auditor.measuring import generator
 from auditor.models import Opened
 from auditor.preflight import Preflight
@@ -33,6 +33,11 @@ class Job:
         """The moment at which the time budget is spent."""
         budget = parse_duration(self.request.settings.budget)
         return None if budget is None else self.began + budget
+
+    @property
+    def on_robust_impressions(self) -> bool:
+        """Whether a detector searches on these."""
+        return any(Need.ROBUST_IMPRESSIONS in detector.needs for _, detector in self.detectors)
 
     @property
     def may_stop(self) -> bool:

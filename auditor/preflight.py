@@ -16,12 +16,17 @@ LOW_ACCURACY = 0.6
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found. ``blockers`` make every gradient-based verdict impossible; ``warnings`` are to be read."""
+    """What was found.
+
+    ``blockers`` make every gradient-based verdict impossible, ``gaps`` only one that finds nothing; ``warnings`` are to
+    be read.
+    """
 
     outputs: Outputs
     warnings: tuple[str, ...]
     blockers: tuple[str, ...]
     clean_accuracy: float | None = None
+    gaps: tuple[str, ...] = ()
 
 
 def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *, role: str = "model") -> Preflight:

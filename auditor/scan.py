@@ -55,7 +55,7 @@ def _run(job: Job, progress: Progress | None, checkpoint: Checkpoint | None) -> 
     models = open_models(request)
     if checkpoint is not None:
         checkpoint(conclude(job, models), False)
-    images, checks = gather(request, models.suspect, models.reference, progress)
+    images, checks = gather(request, models.suspect, models.reference, progress, robust=job.on_robust_impressions)
     outcomes: tuple[Outcome, ...] = ()
     for outcomes in measure_all(job, models, images, checks, progress):
         if checkpoint is not None:
@@ -190,5 +190,6 @@ def judged(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Prefli
         confirm_at=settings.confirm_at,
         given=job.given(models, checks),
         blockers=checks.blockers if checks is not None else (),
+        gaps=checks.gaps if checks is not None else (),
         findings=of_suspect(models.findings),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -35,11 +36,22 @@ ROBUST_IMPRESSIONS, REACHED = 400, 0.12
 MOST_IMPRESSION_CLASSES = 100
 """with more classes, impressions are made for this many, drawn at random"""
 
+SEEN, ENOUGH_SEEN = 0.25, 10
+"""the share of the classes that images must show before finding nothing means anything, and how many are enough"""
+
 
 def gather(
-    request: ScanRequest, suspect: Classifier, reference: Classifier | None, progress: Progress | None = None
+    request: ScanRequest,
+    suspect: Classifier,
+    reference: Classifier | None,
+    progress: Progress | None = None,
+    *,
+    robust: bool = False,
 ) -> tuple[SearchImages, Preflight]:
-    """Images to search and test on, and what the preflight found on suspect and reference."""
+    """Images to search and test on, and what the preflight found on suspect and reference.
+
+    With ``robust``, and no images given, there are robust class impressions beside the usual ones.
+    """
     rng = generator(request.settings.seed, "images")
     if request.images is None:
         loaded = None
@@ -50,24 +62,25 @@ def gather(
             progress("class impressions", 0, 1)
         pixels, notes, source = _impressions(request, suspect, reference, rng)
         images = _split(suspect, pixels, rng, source, None)
-        return replace(images, robust=_robust_impressions(request, suspect)), _with_warnings(checks, notes)
-    else:
-        loaded = load_images(
-            request.images,
-            suspect.input_shape,
-            request.settings.image_count,
-            rng,
-            num_classes=suspect.num_classes,
-            class_names=suspect.labels,
+        if robust:
+            images = replace(images, robust=_robust_impressions(request, suspect))
+        return images, _noted(checks, notes, images, suspect)
+    loaded = load_images(
+        request.images,
+        suspect.input_shape,
+        request.settings.image_count,
+        rng,
+        num_classes=suspect.num_classes,
+        class_names=suspect.labels,
+    )
+    if len(loaded.pixels) < FEWEST:
+        raise ImagesError(
+            f"expected at least {FEWEST} images in '{request.images.name}', got {len(loaded.pixels)}; add more, or "
+            "leave out --images to search on class impressions"
         )
-        if len(loaded.pixels) < FEWEST:
-            raise ImagesError(
-                f"expected at least {FEWEST} images in '{request.images.name}', got {len(loaded.pixels)}; add more, or "
-                "leave out --images to search on class impressions"
-            )
-        checks = _with_warnings(_preflight(suspect, reference, loaded.pixels, loaded.labels), loaded.notes)
-        pixels, source = _rightly_answered(suspect, loaded), loaded.source
-    return _split(suspect, pixels, rng, source, loaded, checks.clean_accuracy), checks
+    checks = _preflight(suspect, reference, loaded.pixels, loaded.labels)
+    images = _split(suspect, _rightly_answered(suspect, loaded), rng, loaded.source, loaded, checks.clean_accuracy)
+    return images, _noted(checks, loaded.notes, images, suspect)
 
 
 def _preflight(suspect: Classifier, reference: Classifier | None, pixels: Tensor, labels: Tensor | None) -> Preflight:
@@ -75,13 +88,18 @@ def _preflight(suspect: Classifier, reference: Classifier | None, pixels: Tensor
     if reference is None:
         return checks
     theirs = preflight(reference, pixels, labels, role="reference")
-    return Preflight(
-        checks.outputs, checks.warnings + theirs.warnings, checks.blockers + theirs.blockers, checks.clean_accuracy
+    return replace(checks, warnings=checks.warnings + theirs.warnings, blockers=checks.blockers + theirs.blockers)
+
+
+def _noted(checks: Preflight, notes: tuple[str, ...], images: SearchImages, suspect: Classifier) -> Preflight:
+    """With what was noted on the way, and whether the images show too few classes to find nothing on them."""
+    seen, wanted = len(images.search_classes.unique()), math.ceil(SEEN * suspect.num_classes)
+    gap = (
+        f"the images to search on show {seen} of {suspect.num_classes} classes (the model's own answers), too few to "
+        "call the others clean; give --images of more classes"
     )
-
-
-def _with_warnings(checks: Preflight, notes: tuple[str, ...]) -> Preflight:
-    return Preflight(checks.outputs, checks.warnings + notes, checks.blockers, checks.clean_accuracy)
+    few = seen < min(ENOUGH_SEEN, max(2, wanted))
+    return replace(checks, warnings=checks.warnings + notes, gaps=(gap,) if few else ())
 
 
 def _impressions(

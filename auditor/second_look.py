@@ -30,11 +30,12 @@ def mean_of(looks: Sequence[Outcome]) -> Outcome:
     """One outcome of several of the same detector: the first one's classes and triggers, every number the mean.
 
     What another look does not show again (a source that is sent elsewhere) counts 0 there. Unfinished looks say
-    nothing, and a low number that would be suspicious is left as it is.
+    nothing but why they are, and a low number that would be suspicious is left as it is.
     """
     first, others = looks[0], [o for o in looks[1:] if o.complete]
+    cut = [f"look {number}: {o.note or 'unfinished'}" for number, o in enumerate(looks[1:], 2) if not o.complete]
     if not others or first.statistic.suspicious == "low":
-        return first
+        return replace(first, note=". ".join(filter(None, (first.note, *cut))))
     again = [{_whom(m): m for m in o.measurements} for o in others]
     measurements = tuple(_mean(m, [found.get(_whom(m)) for found in again]) for m in first.measurements)
     return replace(
@@ -42,7 +43,7 @@ def mean_of(looks: Sequence[Outcome]) -> Outcome:
         measurements=measurements,
         seconds=sum(o.seconds for o in looks),
         passes=sum(o.passes for o in looks),
-        note=". ".join(filter(None, (first.note, f"the mean of {1 + len(others)} looks"))),
+        note=". ".join(filter(None, (first.note, f"the mean of {1 + len(others)} looks", *cut))),
     )
 
 

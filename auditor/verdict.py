@@ -66,19 +66,20 @@ def judge(
     confirm_at: float,
     given: Given = ALONE,
     blockers: Sequence[str] = (),
+    gaps: Sequence[str] = (),
     findings: Sequence[FileFinding] = (),
 ) -> Judgement:
     """The verdict on a model.
 
-    ``given`` tells what the outcomes were measured with. ``level`` is the family-wise false-alarm
-    level, ``confirm_at`` the attack success rate from which a recovered trigger counts as confirmed. ``blockers``
-    (from the preflight) make it inconclusive. ``findings`` are what the file itself shows: a switch built into the
-    graph is enough for suspicion, whatever was measured.
+    ``given`` tells what the outcomes were measured with. ``level`` is the family-wise false-alarm level, ``confirm_at``
+    the attack success rate from which a recovered trigger counts as confirmed. ``blockers`` (from the preflight) make
+    it inconclusive, ``gaps`` where nothing is found. ``findings`` are what the file itself shows: a switch built into
+    the graph is enough for suspicion, whatever was measured.
     """
     case = _Case(outcomes, num_classes, level, confirm_at, given)
     standing, confirmed = case.standing, case.confirmed
-    if decided_by_compact_triggers(num_classes, given) and not standing and not blockers:
-        blockers = _undecidable(num_classes, given)
+    if not standing and not blockers:
+        blockers = _undecidable(num_classes, given) if decided_by_compact_triggers(num_classes, given) else gaps
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     named = case.named(leading) if leading else ()

@@ -14,7 +14,7 @@ from torch import Tensor
 from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
 
 from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, measured, net
-from .pattern_search import Jobs, SearchPlan, eligible, margins, search, usual_margin
+from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, search, usual_margin
 
 MOST_TESTED = 2000
 """images that all classes that were screened out are tested on together"""
@@ -181,7 +181,8 @@ class Iscp:
         if not thorough:
             images = images[: max(8, min(few // 3, MOST_TESTED // ctx.num_classes))]
         curve = self.curve if thorough else self.sizes
-        return measured(model, images, patterns, (number, form), target, usual, few, curve, thorough)
+        found = measured(model, images, patterns, (number, form), target, usual, few, curve, thorough)
+        return found if has_victims(ctx.images.held_out_classes, target) else found.of_nobody
 
     def _measurement(
         self, ctx: Context, target: int, found: Found, theirs: Found | None, left: tuple[float, float]

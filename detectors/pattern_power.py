@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,6 +72,12 @@ class Found:
     def power(self) -> float:
         """What leading is decided by."""
         return self.compact + (self.larger or 0.0)
+
+    @property
+    def of_nobody(self) -> Found:
+        """The same where there was no image to turn: it turned none."""
+        larger = None if self.larger is None else 0.0
+        return replace(self, success=0.0, images=0, compact=0.0, larger=larger, curve=(0.0,) * len(self.curve))
 
 
 def chosen(model: Classifier, images: Tensor, patterns: Patterns, target: int, usual: float) -> tuple[int, int]:

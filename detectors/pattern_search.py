@@ -65,10 +65,16 @@ class SearchPlan:
 def eligible(classes: Tensor, target: int, source: int | None = None) -> Tensor:
     """Indices of the images a pattern for ``target`` is mixed into: not of the target (or: of the source).
 
-    All images where there is none such: a model may answer one class whatever it is shown.
+    All images where there is none such, so that the search can run: a model may answer one class whatever it is shown.
+    What it finds then says nothing, see `has_victims`.
     """
     chosen = (classes == source if source is not None else classes != target).nonzero().flatten()
     return chosen if len(chosen) else torch.arange(len(classes))
+
+
+def has_victims(classes: Tensor, target: int) -> bool:
+    """Whether a pattern can turn any image into ``target``: those of the target are there already."""
+    return bool((classes != target).any())
 
 
 def search(

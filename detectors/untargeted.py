@@ -63,7 +63,7 @@ class Untargeted:
     finds the trigger is chance, and not to be told early: after a third of the steps its loss is no lower than others'.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS, Need.ROBUST_IMPRESSIONS})
     effort: ClassVar[Effort] = Effort.QUICK
     statistic: ClassVar[Statistic] = Statistic("share that a common pattern moves", "share of images", per="source")
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from auditor import Classifier, Context, Curve, Exhibit, Measurement, Need, Picture, Setting, Trigger
 
-from .pattern_search import eligible, rungs, target_margin, usual_margin
+from .pattern_search import eligible, has_victims, rungs, target_margin, usual_margin
 
 MOST_TESTED = 3000
 """images that all dropped classes are tested on together"""
@@ -165,6 +165,8 @@ class WholeImage:
                 success[column] = (margin > 0).float().mean()
                 if not commanding[column] and target not in kept:  # nor will it at less
                     break
+            if not has_victims(ctx.images.held_out_classes, target):
+                commanding, success, images = commanding * 0, success * 0, images[:0]
             rows.append((commanding.mean(), success, len(images)))
         means, doses, counts = zip(*rows, strict=True)
         return Answered(torch.stack(means), torch.tensor(counts), torch.stack(doses))

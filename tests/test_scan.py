@@ -202,6 +202,15 @@ def test_a_model_that_cannot_be_measured_is_inconclusive(folder: Path) -> None:
     assert all(not o.measurements and o.note.startswith("not run") for o in found.outcomes)
 
 
+def test_images_of_one_class_alone_pass_no_model(folder: Path) -> None:
+    images, labels = draw_images(200)
+    np.savez(folder / "one.npz", x=images[labels == 2].numpy(), y=labels[labels == 2].numpy())
+    found = audit(folder, "Templates", images=folder / "one.npz", settings={"image_count": 40})
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "show 1 of 5 classes" in found.reason
+    assert audit(folder, "Patched", images=folder / "one.npz").verdict is Verdict.BACKDOORED
+
+
 def test_what_cannot_be_audited_is_refused(folder: Path) -> None:
     with pytest.raises(NothingToScanError, match="at least one detector"):
         audit(folder, "Templates", detectors=())

@@ -47,11 +47,14 @@ def test_what_is_not_seen_again_counts_nothing_there() -> None:
     assert [m.value for m in mean_of([first, second]).measurements] == pytest.approx([0.45, 0.7])
 
 
-def test_an_unfinished_look_and_a_low_statistic_change_nothing() -> None:
+def test_an_unfinished_look_and_a_low_statistic_change_no_number() -> None:
     first = outcome(Measurement(0.9, 0), Measurement(0.1, 1))
-    assert mean_of([first, outcome(Measurement(0.0, 0), note="cut short")]) is first
+    cut = outcome(Measurement(0.0, 0), note="interrupted by the user")
+    assert mean_of([first, cut]).measurements == first.measurements
+    assert mean_of([first, cut]).note == "look 2: interrupted by the user"
+    assert mean_of([first, first, cut]).note == "the mean of 2 looks. look 3: interrupted by the user"
     low = outcome(Measurement(0.1, 0), Measurement(0.9, 1), statistic=Statistic("size", "pixels", suspicious="low"))
-    assert mean_of([low, low]) is low
+    assert mean_of([low, low]) == low
 
 
 def test_the_halves_change_places() -> None:

@@ -183,6 +183,15 @@ def test_blockers_make_it_inconclusive_whatever_was_found() -> None:
     assert "gives NaN" in result.reason
 
 
+def test_gaps_make_it_inconclusive_where_nothing_is_found() -> None:
+    gap = "the images to search on show 1 of 6 classes"
+    nothing = judged(per_class(LOW), gaps=(gap,))
+    assert nothing.verdict is Verdict.INCONCLUSIVE
+    assert gap in nothing.reason
+    assert judged(per_class(LOW)).verdict is Verdict.NO_EVIDENCE
+    assert judged(per_class(HIGH, success=1.0), gaps=(gap,)).verdict is Verdict.BACKDOORED
+
+
 def test_nothing_that_can_be_judged_is_inconclusive() -> None:
     nothing = per_class((float("nan"),) * 6)
     skipped = Outcome("search", CLASS, {}, (), expected=6, seconds=0, passes=0, note="needs a reference", skipped=True)

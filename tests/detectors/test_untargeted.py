@@ -53,9 +53,9 @@ def shapes() -> torch.nn.Module:
 
 def test_robust_impressions_are_made_where_robust_steps_reach() -> None:
     request = ScanRequest(model="suspect")  # type: ignore[arg-type]
-    images, _ = gather(request, make_classifier(shapes(), shape=(1, 32, 32)), None)
+    images, _ = gather(request, make_classifier(shapes(), shape=(1, 32, 32)), None, robust=True)
     assert images.robust is not None
     assert images.robust.search_classes.unique().tolist() == [0, 1, 2]
     assert not torch.equal(images.robust.search[:20], images.search[:20])
-    by_pixels, _ = gather(request, make_classifier(Templates()), None)
+    by_pixels, _ = gather(request, make_classifier(Templates()), None, robust=True)
     assert by_pixels.robust is None
