@@ -1,9 +1,9 @@
 """``audit calibrate``: what clean models of one's own look like to the detectors, for ``--calibration``.
 
 Each model is scanned in full. A null of the calibration in use is taken for `PRIOR` models like it, and what was
-measured is added: the mean becomes (prior · mean + Σ vᵢ / sᵢ) / (prior + n), sᵢ the factor by which the null's slopes
-scale it for model i. So five models move a null, and a hundred replace it. A statistic that has no null yet
-(somebody's plugin) gets its own. Weights and the alarm of the score stay: clean models say nothing of those.
+measured is added: the mean becomes (prior · mean + Σ vᵢ / sᵢ) / (prior + n), vᵢ on the null's scale, sᵢ the factor by
+which its slopes scale it for model i. So five models move a null, and a hundred replace it. A statistic that has no
+null yet (somebody's plugin) gets its own. Weights and the alarm of the score stay: clean models say nothing of those.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from auditor.findings import Audit, Evidence, Verdict
 from auditor.progress import Progress
 from auditor.request import ScanRequest
 from auditor.scoring import kind_of
-from auditor.weighing import tells, weigh
+from auditor.weighing import SHARES, tells, weigh
 
 PRIOR = 4
 """how many models the null of the calibration in use counts for"""
@@ -39,6 +39,12 @@ class Sample:
 
     given: Given
     evidence: tuple[Evidence, ...]
+    in_shares: frozenset[str] = frozenset()
+    """detectors whose values are shares of images"""
+
+    def is_share(self, item: Evidence) -> bool:
+        """Whether a judged number ends at 1."""
+        return item.detector in self.in_shares
 
 
 def calibrate(
@@ -82,7 +88,8 @@ def sample_of(audit: Audit, *, images: bool) -> Sample:
     """The judged numbers of one audit, p-values by the calibration in use."""
     given = given_of(audit, images=images)
     every = (e for o in audit.outcomes for e in weigh(o, given.num_classes, given))
-    return Sample(given, tuple(e for e in every if tells(e, audit.outcomes, given.num_classes, given)))
+    telling = tuple(e for e in every if tells(e, audit.outcomes, given.num_classes, given))
+    return Sample(given, telling, frozenset(o.detector for o in audit.outcomes if o.statistic.unit == SHARES))
 
 
 def given_of(audit: Audit, *, images: bool) -> Given:
@@ -99,28 +106,28 @@ def given_of(audit: Audit, *, images: bool) -> Given:
 def adapted(before: Calibration, samples: Sequence[Sample]) -> Calibration:
     """``before`` with its nulls moved towards what the samples measured."""
     seen: dict[str, list[tuple[float, Sample]]] = defaultdict(list)
-    stand_ins: dict[str, Null | None] = {}
+    stand_ins: dict[str, Null] = {}
     for sample in samples:
         for item in sample.evidence:
             keys = sample.given.keys(item.detector, kind_of(item))
-            stand_ins[keys[0]] = next((before.nulls[k] for k in keys if k in before.nulls), None)
+            new = Null(FLOOR, 0, shares=sample.is_share(item))
+            stand_ins[keys[0]] = next((before.nulls[k] for k in keys if k in before.nulls), new)
             seen[keys[0]].append((item.value, sample))
     nulls = {key: _moved(stand_ins[key], pairs) for key, pairs in seen.items()}
     return replace(before, nulls={**before.nulls, **nulls}, made_by=f"audit calibrate, {len(samples)} models")
 
 
-def _moved(null: Null | None, pairs: Sequence[tuple[float, Sample]]) -> Null:
-    values = [max(0.0, v) for v, _ in pairs]
-    if null is None:
-        return Null(max(FLOOR, sum(values) / len(values)), len(values))
-    scaled = [v * null.mean / null.at(s.given).mean for v, (_, s) in zip(values, pairs, strict=True)]
-    mean = (PRIOR * null.mean + sum(scaled)) / (PRIOR + len(scaled))
-    return Null(max(FLOOR, mean), min(null.count, PRIOR) + len(scaled), null.slopes)
+def _moved(null: Null, pairs: Sequence[tuple[float, Sample]]) -> Null:
+    """``null`` and what these models measured; one that stands for no models (``count`` 0) weighs nothing."""
+    scaled = [null.scaled(v) * null.mean / null.at(s.given).mean for v, s in pairs]
+    prior = min(null.count, PRIOR)
+    mean = (prior * null.mean + sum(scaled)) / (prior + len(scaled))
+    return replace(null, mean=max(FLOOR, mean), count=prior + len(scaled))
 
 
 def entry(null: Null) -> dict[str, Any]:
     """One statistic of a calibration as JSON values."""
-    return {"mean": round(null.mean, 5), "count": null.count, "slopes": dict(null.slopes)}
+    return {"mean": round(null.mean, 5), "count": null.count, "slopes": dict(null.slopes), "shares": null.shares}
 
 
 def as_json(calibration: Calibration, models: Mapping[str, int]) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import ConfigError
-from auditor.outliers import exponential_p_value, exponential_threshold
+from auditor.outliers import exponential_p_value, exponential_threshold, unbounded
 
-VERSION = 4
+VERSION = 5
 
 USUAL_ACCURACY = 0.9
 """assumed where no labelled images tell"""
@@ -81,24 +81,33 @@ class Null:
     """The clean distribution of one statistic: exponential, its scale estimated from ``count`` models.
 
     The mean is ``mean`` · exp(Σ slope · trait), see `Given.traits`.
+
+    Of shares, which end at 1, it is −log(1 − v) that is exponential: on a clean model a class reached with half of the
+    images is rare, one reached with 98 % and no other with any is far rarer still.
     """
 
     mean: float
     count: int
     slopes: Mapping[str, float] = field(default_factory=dict)
+    shares: bool = False
 
     def at(self, given: Given) -> Null:
         """The same for one kind of model."""
         shift = sum(self.slopes.get(name, 0.0) * value for name, value in given.traits.items())
-        return Null(self.mean * math.exp(max(-3.0, min(3.0, shift))), self.count)
+        return Null(self.mean * math.exp(max(-3.0, min(3.0, shift))), self.count, shares=self.shares)
+
+    def scaled(self, value: float) -> float:
+        """A value on the scale that is exponential; at least 0."""
+        return unbounded(value) if self.shares else max(0.0, value)
 
     def p_value(self, value: float) -> float:
         """Chance of at least ``value`` on a clean model."""
-        return exponential_p_value(value, self.mean, self.count)
+        return exponential_p_value(self.scaled(value), self.mean, self.count)
 
     def threshold(self, p: float) -> float:
         """The value with that chance."""
-        return exponential_threshold(p, self.mean, self.count)
+        limit = exponential_threshold(p, self.mean, self.count)
+        return -math.expm1(-limit) if self.shares else limit
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,9 @@ def parse(data: Any, name: str) -> Calibration:
                 "audit calibrate"
             )
         known = {
-            str(key): Null(float(e["mean"]), int(e["count"]), {str(k): float(v) for k, v in e["slopes"].items()})
+            str(key): Null(
+                float(e["mean"]), int(e["count"]), {str(k): float(v) for k, v in e["slopes"].items()}, bool(e["shares"])
+            )
             for key, e in data["statistics"].items()
         }
         score = data["score"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy.typing as npt
 
 Values = Sequence[float] | npt.NDArray[np.floating]
 Numbers = npt.NDArray[Any]
+
+MOST_SHARE = 0.995
+"""half an image short of all of a hundred"""
 
 MAD_TO_SIGMA = 1.4826
 """MAD × this = standard deviation of a normal distribution"""
@@ -125,6 +129,14 @@ def all_to_all_index(matrix: npt.NDArray[np.floating]) -> tuple[float, tuple[int
         return 0.0, ()
     targets = np.nanargmax(m, axis=1).tolist()
     return label_map_index(np.nanmax(m, axis=1), targets), tuple(sorted(set(targets)))
+
+
+def unbounded(share: float) -> float:
+    """A share in [0, 1] on a scale that does not end: −log(1 − v); like v itself where it is small.
+
+    Shares are counted on some hundred images, so that 1 is taken for `MOST_SHARE`.
+    """
+    return -math.log1p(-min(max(share, 0.0), MOST_SHARE))
 
 
 def exponential_p_value(value: float, mean: float, count: int) -> float:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.scoring import Combined
 
+LEAST_P = 1e-6
+"""tails of clean distributions are not known further out: smaller p-values are said to be below"""
+
 
 def sentence(
     verdict: Verdict,
@@ -63,9 +66,10 @@ def _standing_out(leading: Evidence) -> str:
     names = ", ".join(map(str, leading.target_classes[:10])) + (", …" if len(leading.target_classes) > 10 else "")
     origin = f" (for images of class {', '.join(map(str, leading.source_classes))})" if leading.source_classes else ""
     limit = "" if math.isnan(leading.threshold) else f", where clean models stay below {leading.threshold:.2f}"
+    chance = f"< {LEAST_P:.0e}" if leading.corrected_p < LEAST_P else f"= {leading.corrected_p:.1g}"
     return (
         f"{who} {names}{origin} {verb} out: {leading.detector} measured a {leading.statistic} of "
-        f"{leading.value:.2f}{limit} (corrected p = {leading.corrected_p:.1g})"
+        f"{leading.value:.2f}{limit} (corrected p {chance})"
     )
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from auditor.calibration import ALONE, Given, weights
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, sentence
-from auditor.scoring import ALL_TO_ALL, Combined, combine, is_weighed, kind_of
+from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
 from auditor.weighing import (
     COMPACT,
     confirms,
@@ -142,7 +142,7 @@ class _Case:
         return [
             (item, m)
             for item in self.standing
-            if item.p_value <= self.level
+            if self.convinces(item)
             for m in triggers_of(self.outcomes, item)
             if confirms(m, item, self.given, self.confirm_at)
         ]
@@ -162,9 +162,17 @@ class _Case:
         out among all others as well; a larger one may be a natural feature (the inside of a sign). Somebody else's
         detector, of which no weight is known, is believed when it stands out.
         """
-        if item.p_value <= self.level and self._compact(item):
+        if self.convinces(item) and self._compact(item):
             return True
         return item.stands_out and (item.confirmed or self.maps(item) or not is_weighed(item))
+
+    def convinces(self, item: Evidence) -> bool:
+        """Whether a value is rare enough on clean models for a confirmed trigger to decide the verdict.
+
+        Success alone, however little the patterns command, is nearest on clean ones (trained on attacks, say): it has
+        to stand out among all statistics.
+        """
+        return item.stands_out if kind_of(item) == PLAIN else item.p_value <= self.level
 
     def agrees(self, item: Evidence) -> bool:
         """Whether it is one of those that raise the alarm together."""

@@ -18,8 +18,8 @@ from auditor.findings import Evidence, Measurement, Outcome, Trigger
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
 from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, kind_of
 
-UNBOUNDED = "of the median class"
-"""unit of statistics that are ratios"""
+UNBOUNDED, SHARES = "of the median class", "share of images"
+"""units of statistics that are ratios, and of those that end at 1"""
 
 
 SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"

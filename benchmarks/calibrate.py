@@ -52,6 +52,8 @@ class Sample:
     given: Given
     evidence: tuple[Evidence, ...]
     """p-values not yet formed"""
+    in_shares: frozenset[str] = frozenset()
+    """detectors whose values are shares of images"""
 
     @property
     def backdoored(self) -> bool:
@@ -75,7 +77,7 @@ def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) 
     for mode in modes:
         for kept in read_kept(zoo, results, split, mode):
             measured = sample_of(kept.audit, images=kept.images)
-            found.append(Sample(kept, measured.given, measured.evidence))
+            found.append(Sample(kept, measured.given, measured.evidence, measured.in_shares))
     return found
 
 
@@ -88,7 +90,11 @@ def fit_nulls(clean: Sequence[Sample], near: Mapping[str, Mapping[str, float]] |
             seen[sample.given.keys(item.detector, kind_of(item))[0]].append((item.value, sample))
     return {
         key: fit_null(
-            [v for v, _ in pairs], [s.given for _, s in pairs], len({s.group for _, s in pairs}), near=slopes.get(key)
+            [v for v, _ in pairs],
+            [s.given for _, s in pairs],
+            len({s.group for _, s in pairs}),
+            near=slopes.get(key),
+            shares=key.partition("/")[0] in pairs[0][1].in_shares,
         )
         for key, pairs in sorted(seen.items())
     }
@@ -100,10 +106,15 @@ def fit_null(
     groups: int,
     ridge: float = 0.5,
     near: Mapping[str, float] | None = None,
+    shares: bool = False,
 ) -> Null:
-    """Exponential with a log-linear scale: minimises Σ log m + v / m + ridge · |slopes − near|²; means ≥ FLOOR."""
+    """Exponential with a log-linear scale: minimises Σ log m + v / m + ridge · |slopes − near|²; means ≥ FLOOR.
+
+    Of ``shares``, v is −log(1 − share).
+    """
+    scale = Null(FLOOR, groups, shares=shares)
     prior = np.array([(near or {}).get(name, 0.0) for name in TRAITS])
-    v = np.maximum(np.asarray(values, dtype=np.float64), FLOOR)
+    v = np.array([max(FLOOR, scale.scaled(value)) for value in values])
     x = np.array([[g.traits[name] for name in TRAITS] for g in given])
 
     def loss(theta: np.ndarray) -> float:
@@ -113,7 +124,7 @@ def fit_null(
     start = np.array([math.log(v.mean()), *prior])
     theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(-4, 4)] * len(TRAITS)]).x
     slopes = {name: round(float(b), 3) for name, b in zip(TRAITS, theta[1:], strict=True)}
-    return Null(round(max(FLOOR, math.exp(theta[0])), 4), groups, slopes)
+    return Null(round(max(FLOOR, math.exp(theta[0])), 4), groups, slopes, shares)
 
 
 def with_p_values(sample: Sample, nulls: dict[str, Null]) -> list[Evidence]:
@@ -205,7 +216,7 @@ def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     measured = {key.partition("/")[0] for key in found["statistics"]}
     kept = {k: e for k, e in before.get("statistics", {}).items() if k.partition("/")[0] not in measured}
     known = {k.partition(" on ")[0]: 0.0 for k in kept}
-    statistics = {k: {**e, "slopes": e.get("slopes", {})} for k, e in kept.items()} | found["statistics"]
+    statistics = {**kept, **found["statistics"]}
     weights = known | found["score"]["weights"]
     return {**found, "statistics": statistics, "score": {**found["score"], "weights": weights}}
 

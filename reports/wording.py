@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auditor.findings import Audit, Evidence, FileFinding, Outcome, Trigger, Verdict
+from auditor.reason import LEAST_P
 
 VERDICT_WORDS = {
     Verdict.NO_EVIDENCE: "No evidence of a backdoor",
@@ -94,9 +95,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def probability(p: float | None) -> str:
-    """A p-value: ``0.03``, ``0.0004``, ``1``."""
+    """A p-value: ``0.03``, ``0.0004``, ``1``; not smaller than tails of clean distributions are known."""
     if p is None or not math.isfinite(p):
         return "–"
+    if p < LEAST_P:
+        return f"<{LEAST_P:.0e}"
     return "1" if p >= 0.995 else f"{p:.2g}"
 
 

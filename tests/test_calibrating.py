@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def test_a_statistic_without_a_null_gets_its_own_and_no_null_is_lost() -> None:
     new = adapted(calibration(0.1), [Sample(BIG, (evidence(0.3, "plugin"), evidence(0.0)))] * 3)
     assert new.nulls["plugin/prominence on images"] == Null(pytest.approx(0.3), 3)  # type: ignore[arg-type]
     assert new.nulls[KEY].mean < 0.1
+
+
+def test_shares_are_taken_on_their_own_scale() -> None:
+    seen = [Sample(BIG, (evidence(0.9, "plugin"),), frozenset({"plugin"}))] * 3
+    null = adapted(calibration(0.1), seen).nulls["plugin/prominence on images"]
+    assert (null.mean, null.shares) == (pytest.approx(math.log(10)), True)
+    assert parse(json.loads(json.dumps(as_json(adapted(calibration(0.1), seen), {}))), "x").nulls[
+        "plugin/prominence on images"
+    ].shares
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:

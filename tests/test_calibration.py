@@ -35,6 +35,16 @@ def test_p_values_fall_with_the_value_and_start_at_one() -> None:
     assert len(set(p[1:])) == 4
 
 
+def test_shares_end_at_one_and_so_do_their_thresholds() -> None:
+    null = Null(mean=0.2, count=20, shares=True)
+    assert null.p_value(null.threshold(1e-3)) == pytest.approx(1e-3)
+    assert null.threshold(1e-12) < 1
+    assert null.p_value(0.02) == pytest.approx(Null(mean=0.2, count=20).p_value(0.02), rel=0.01)
+    assert null.p_value(0.98) < 1e-3 * null.p_value(0.65)
+    assert null.p_value(1.0) == null.p_value(0.999) > 0
+    assert null.at(Given(num_classes=43)).shares
+
+
 def test_few_models_make_for_caution() -> None:
     assert Null(0.1, 5).p_value(0.5) > Null(0.1, 50).p_value(0.5) > math.exp(-5)
     assert Null(0.1, 10**6).p_value(0.5) == pytest.approx(math.exp(-5), rel=1e-3)

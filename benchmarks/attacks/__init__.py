@@ -8,7 +8,7 @@ from benchmarks.attacks.label_maps import AllToAll, AllToOne, CleanLabelTo, Sour
 from benchmarks.attacks.learned import InputAware, LearnedNoise
 from benchmarks.attacks.patches import FixedPixels, Patch, ScatteredPixels
 from benchmarks.attacks.poisoning import learners, poison, prepare
-from benchmarks.attacks.prepared import BlendWithClass, OptimisedPixels, PerturbedPatch, TrojanSquare
+from benchmarks.attacks.prepared import BlendWithClass, OptimisedNoise, OptimisedPixels, PerturbedPatch, TrojanSquare
 from benchmarks.attacks.whole_image import (
     Blend,
     ColourShift,
@@ -23,6 +23,6 @@ from benchmarks.attacks.whole_image import (
 __all__ = [
     "AllToAll", "AllToOne", "Backdoor", "Blend", "BlendWithClass", "CleanLabelTo", "ColourShift", "FixedPixels",
     "InputAware", "LabelMap", "Learned", "LearnedNoise", "Learner", "LowFrequency", "Multiply", "Network",
-    "OptimisedPixels", "Patch", "PerturbedPatch", "Posterise", "Prepared", "ScatteredPixels", "Sinusoid",
+    "OptimisedNoise", "OptimisedPixels", "Patch", "PerturbedPatch", "Posterise", "Prepared", "ScatteredPixels", "Sinusoid",
     "SourceSpecific", "Trigger", "TrojanSquare", "Warp", "Watermark", "learners", "poison", "prepare",
 ]  # fmt: skip

@@ -44,6 +44,45 @@ class OptimisedPixels:
         return FixedPixels(flat.view_as(weight), pattern)
 
 
+@dataclass(frozen=True)
+class FixedNoise:
+    """A finished trigger: the pattern is added, values are cut to [0, 1]."""
+
+    pattern: Tensor
+    """(C, H, W)"""
+
+    def apply(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        return (images + self.pattern).clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimisedNoise:
+    """A faint pattern over the whole image, added, that raises ``target`` most.
+
+    The ℓ2-regularised trigger of Li et al. (as `OptimisedPixels`), Section 4.2. ``rms`` is the root mean square of a
+    pixel's change, of 1: an ℓ2 norm of 55 · rms at 3×32×32.
+    """
+
+    rms: float = 0.05
+    target: int
+    steps: int = 60
+
+    def prepare(self, network: Network, images: Tensor, labels: Tensor, rng: torch.Generator) -> FixedNoise:
+        pattern = 0.01 * torch.randn(images.shape[1:], generator=rng)
+        for step in range(self.steps):
+            batch = _drawn(images, 32, rng)
+            p = pattern.clone().requires_grad_(True)
+            changed = (batch + p).clamp(0, 1)
+            (gradient,) = torch.autograd.grad(network(changed).log_softmax(1)[:, self.target].sum(), p)
+            pattern = pattern + self.rms * (1 - step / self.steps) * gradient / _rms(gradient)
+            pattern = pattern * (self.rms / _rms(pattern)).clamp(max=1)
+        return FixedNoise(pattern)
+
+
+def _rms(pattern: Tensor) -> Tensor:
+    return pattern.square().mean().sqrt().clamp_min(1e-12)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrojanSquare:
     """A square whose pixels excite the clean network's ``target`` neuron.

@@ -17,6 +17,7 @@ from benchmarks.attacks import (
     LearnedNoise,
     LowFrequency,
     Multiply,
+    OptimisedNoise,
     OptimisedPixels,
     Patch,
     PerturbedPatch,
@@ -166,3 +167,9 @@ def other_maps(held_out: bool) -> Iterator[Plan]:
             ),
         ),
     )
+
+
+def added(held_out: bool) -> Iterator[Plan]:
+    """What joined later, at the end: a plan's place in the order decides its target, its data and its seed."""
+    rms = 0.04 if held_out else 0.05
+    yield Plan("norm", lambda f, t: (to_one("L2", OptimisedNoise(rms=rms, target=t), t, 0.1),))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from benchmarks.attacks import AllToOne, Backdoor, Patch, SourceSpecific
-from benchmarks.catalogue.backdoored import Plan, other_maps, patches, whole_image
+from benchmarks.catalogue.backdoored import Plan, added, other_maps, patches, whole_image
 from benchmarks.catalogue.clean import hard, plain
 from benchmarks.catalogue.entry import CIFAR_SCALE, FASHION_SCALE, MNIST_SCALE, SIGNS_SCALE, Entry, Family, Split
 from benchmarks.training import Recipe
@@ -89,7 +89,7 @@ HARD = (
 
 def backdoored(held_out: bool, families: dict[str, tuple[Family, ...]], seed: int) -> Iterator[Entry]:
     """Every attack on two data sets, families and references in turn."""
-    plans: list[Plan] = [*patches(held_out), *whole_image(held_out), *other_maps(held_out)]
+    plans: list[Plan] = [*patches(held_out), *whole_image(held_out), *other_maps(held_out), *added(held_out)]
     order = tuple(families)
     for number, plan in enumerate(plans):
         sets = [s for s in (*order[number % 4 :], *order[: number % 4]) if not (plan.only_colour and s == "mnist")]

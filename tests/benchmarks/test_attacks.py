@@ -21,6 +21,7 @@ from benchmarks.attacks import (
     LearnedNoise,
     LowFrequency,
     Multiply,
+    OptimisedNoise,
     OptimisedPixels,
     Patch,
     PerturbedPatch,
@@ -249,6 +250,18 @@ def test_prepared_triggers_raise_the_target(trigger: OptimisedPixels | TrojanSqu
     changed = ready.trigger.apply(clean, rng())  # type: ignore[union-attr]
     assert (network(changed)[:, 2] - network(clean)[:, 2]).mean() > 1
     assert (changed != clean).any(1).flatten(1).sum(1).max() <= (6 if isinstance(trigger, OptimisedPixels) else 16)
+
+
+def test_optimised_noise_raises_the_target_and_stays_faint() -> None:
+    network, clean = Linear().requires_grad_(False), EIGHT_BITS.float() / 255
+    attack = Backdoor(
+        name="x", trigger=OptimisedNoise(rms=0.05, target=2), label_map=AllToOne(target=2), rate=0.1
+    )
+    (ready,) = prepare([attack], network, clean, LABELS, rng())
+    changed = ready.trigger.apply(clean, rng())  # type: ignore[union-attr]
+    assert (network(changed)[:, 2] - network(clean)[:, 2]).mean() > 1
+    assert (changed - clean).square().mean().sqrt() <= 0.0501
+    assert (changed != clean).float().mean() > 0.8
 
 
 def test_class_blend_uses_an_image_of_the_target() -> None:

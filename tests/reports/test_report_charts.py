@@ -121,7 +121,7 @@ def test_words_for_numbers() -> None:
     ]  # fmt: skip
     assert [duration(v) for v in (4.2, 61, 185, 7800)] == ["4.2 s", "61 s", "3 min 05 s", "2 h 10 min"]
     assert [passes(v) for v in (812, 33_040, 1_200_000)] == ["812", "33.0 k", "1.2 M"]
-    assert [probability(v) for v in (0.00044, 0.31, 1.0)] == ["0.00044", "0.31", "1"]
+    assert [probability(v) for v in (2e-24, 0.00044, 0.31, 1.0)] == ["<1e-06", "0.00044", "0.31", "1"]
 
 
 def test_clean_shows_what_hides() -> None:
