@@ -23,6 +23,6 @@ from benchmarks.attacks.whole_image import (
 __all__ = [
     "AllToAll", "AllToOne", "Backdoor", "Blend", "BlendWithClass", "CleanLabelTo", "ColourShift", "FixedPixels",
     "InputAware", "LabelMap", "Learned", "LearnedNoise", "Learner", "LowFrequency", "Multiply", "Network",
-    "OptimisedNoise", "OptimisedPixels", "Patch", "PerturbedPatch", "Posterise", "Prepared", "ScatteredPixels", "Sinusoid",
-    "SourceSpecific", "Trigger", "TrojanSquare", "Warp", "Watermark", "learners", "poison", "prepare",
+    "OptimisedNoise", "OptimisedPixels", "Patch", "PerturbedPatch", "Posterise", "Prepared", "ScatteredPixels",
+    "Sinusoid", "SourceSpecific", "Trigger", "TrojanSquare", "Warp", "Watermark", "learners", "poison", "prepare",
 ]  # fmt: skip
