@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from auditor.classifier import Classifier
     from auditor.context import Context
     from auditor.detector import Detector, Effort, Need
+    from auditor.feature_maps import Layer, layer_at, shifted_logits
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "Detector",
     "Effort",
     "Exhibit",
+    "Layer",
     "Matrix",
     "Measurement",
     "Need",
@@ -32,9 +34,14 @@ __all__ = [
     "Trigger",
     "anomaly_index",
     "label_map_index",
+    "layer_at",
+    "shifted_logits",
 ]
 
 _LAZY = {
+    "Layer": "feature_maps",
+    "layer_at": "feature_maps",
+    "shifted_logits": "feature_maps",
     "Classifier": "classifier",
     "Context": "context",
     "Detector": "detector",

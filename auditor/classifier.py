@@ -119,11 +119,12 @@ class Classifier:
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] → (N, K); differentiable with respect to the images."""
-        if torch.is_grad_enabled() and images.requires_grad:
+        raw = self._raw(images).float() if self._hurried else self._raw(images)
+        # a backward pass follows where the images ask for one, or something inside (`feature_maps.shifted_logits`)
+        if raw.requires_grad:
             self.gradient_images += len(images)
         else:
             self.forward_images += len(images)
-        raw = self._raw(images).float() if self._hurried else self._raw(images)
         if self.outputs == "probabilities":
             return raw.clamp_min(1e-30).log()
         if self.outputs == "sigmoids":

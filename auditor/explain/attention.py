@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from auditor.classifier import Classifier
-from auditor.explain.feature_maps import MOVES, as_grid
+from auditor.feature_maps import MOVES, as_grid
 
 
 def share_inside(maps: Tensor, mask: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from auditor.array_json import png_bytes
 from auditor.classifier import Classifier
 from auditor.errors import ConfigError, ImagesError
-from auditor.explain.feature_maps import base_size
 from auditor.explain.salient_pattern import Penalty, SalientPattern, Track, accumulate, mean_probability
+from auditor.feature_maps import base_size
 from auditor.image_folder import MAX_PIXELS
 from auditor.images import read_picture
 from auditor.settings import Setting

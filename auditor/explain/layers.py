@@ -17,17 +17,10 @@ from torch.nn import functional as F
 
 from auditor.classifier import Classifier
 from auditor.errors import ModelMismatchError
-from auditor.explain.feature_maps import FeatureMap, feature_maps
 from auditor.explain.salient_pattern import Track
 from auditor.explain.ssim import gaussian
+from auditor.feature_maps import ACTIVATIONS, FeatureMap, base_name, feature_maps
 from auditor.settings import Setting
-
-ACTIVATIONS = frozenset(
-    ("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
-     "hardtanh", "hardswish", "hardsigmoid", "tanh", "sigmoid", "threshold", "softsign", "clamp", "clamp_min", "clip",
-     "erf")
-)  # fmt: skip
-"""the usual non-linearities, and the erf to which exported graphs reduce GELU"""
 
 BATCH = 7
 """images at a time: few, as all maps are kept meanwhile, and a number that is hardly ever a size within a network, so
@@ -55,11 +48,6 @@ class ExcitedFilter(NamedTuple):
     """its channel"""
     rise: float
     """of its mean activation, in standard deviations over the images before"""
-
-
-def base_name(function: str) -> str:
-    """``relu`` of ``relu_`` (in place) and of ``relu_.default`` (in exported programs)."""
-    return function.partition(".")[0].rstrip("_")
 
 
 def compared_layers(found: Sequence[FeatureMap], most: int = 16) -> tuple[int, ...]:

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auditor.classifier import Classifier
-from auditor.explain.feature_maps import convolutional_base
 from auditor.explain.otsu import otsu
+from auditor.feature_maps import convolutional_base
 from auditor.settings import Setting
 
 Track = Callable[[Iterable[int], str], Iterable[int]]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from auditor.classifier import Classifier
-from auditor.explain.layers import base_name, compared_layers, probe, watched
+from auditor.explain.layers import compared_layers, probe, watched
 from auditor.explain.ssim import ssim
+from auditor.feature_maps import base_name
 
 
 @dataclass(frozen=True)

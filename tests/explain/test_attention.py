@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from auditor.explain.attention import _base_and_gradient, grad_cam, share_inside
-from auditor.explain.feature_maps import convolutional_base
+from auditor.feature_maps import convolutional_base
 from benchmarks.networks import build
 
 TARGETS = torch.tensor([2, 0, 4])

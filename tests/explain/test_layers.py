@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from auditor.classifier import Classifier
 from auditor.errors import ModelMismatchError
-from auditor.explain.feature_maps import FeatureMap, feature_maps
 from auditor.explain.layers import (
     ActivationMaximisation,
-    base_name,
     compared_layers,
     end_layers,
     excited_filters,
     maximise,
 )
+from auditor.feature_maps import FeatureMap, base_name, feature_maps
 from auditor.settings import values_of
 
 PLAN = ActivationMaximisation()

@@ -10,8 +10,8 @@ from tiny_models import PATCH, SHAPE, make_classifier
 from torch import Tensor, nn
 
 from auditor.errors import ModelMismatchError
-from auditor.explain.feature_maps import feature_maps
 from auditor.explain.takeover import takeover
+from auditor.feature_maps import feature_maps
 
 
 class Seen(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from tiny_models import CLASSES, make_classifier
 from torch import nn
 
-from auditor.explain.feature_maps import as_grid, base_size, feature_maps
+from auditor.feature_maps import as_grid, base_size, feature_maps
 from benchmarks.networks import build
 
 
