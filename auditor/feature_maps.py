@@ -90,7 +90,9 @@ class _Shift(_Watch):
             return out
         shift = self.shift.to(out.dtype)
         # tokens (N, T, D) have their channels last
-        return (out + (shift[:, :, None, None] if out.ndim == 4 else shift[:, None])).clamp_min(self.layer.lowest)
+        moved = out + (shift[:, :, None, None] if out.ndim == 4 else shift[:, None])
+        # not clamp: at the bound, where a channel that only a trigger wakes rests, its gradient is 0
+        return torch.where(moved >= self.layer.lowest, moved, self.layer.lowest)
 
 
 def layer_at(model: Classifier, images: Tensor, depth: float) -> Layer | None:

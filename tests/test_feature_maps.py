@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from tiny_models import CLASSES, make_classifier
 from torch import nn
 
-from auditor.feature_maps import as_grid, base_size, feature_maps
+from auditor.feature_maps import as_grid, base_size, feature_maps, layer_at, shifted_logits
 from benchmarks.networks import build
 
 
@@ -47,3 +48,49 @@ def test_maps_carry_gradients_and_hooks_are_left_alone() -> None:
     (gradient,) = torch.autograd.grad(last.sum(), images)
     assert gradient.abs().sum() > 0
     assert not any(m._forward_hooks for m in model._module.modules())
+
+
+def layered() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(6, CLASSES),
+    )  # fmt: skip
+
+
+def test_a_shift_is_added_to_the_channels_of_one_layer_and_moves_answers_alone() -> None:
+    network = layered()
+    model = make_classifier(network, shape=(1, 28, 28))
+    images = torch.rand(5, 1, 28, 28)
+    layer = layer_at(model, images, 0.9)
+    assert layer is not None
+    assert (layer.position, layer.channels, layer.lowest) == (1, 6, 0.0)
+    with torch.no_grad():
+        maps = network[:4](images)
+    assert layer.length == pytest.approx(float(maps.square().sum(1).mean((1, 2)).sqrt().median()), rel=1e-4)
+    shift = torch.randn(5, 6, requires_grad=True)
+    found = shifted_logits(model, images, layer, shift)
+    expected = network[4:]((maps + shift[:, :, None, None]).clamp_min(0))
+    torch.testing.assert_close(found, expected)
+    before = model.gradient_images
+    (gradient,) = torch.autograd.grad(shifted_logits(model, images, layer, shift).sum(), shift)
+    assert gradient.shape == (5, 6)
+    assert model.gradient_images == before + 5
+    torch.testing.assert_close(model.logits(images), network(images))
+
+
+def test_tokens_are_shifted_in_their_last_dimension() -> None:
+    model = make_classifier(build("benchmarks.networks:grey_vit", 10), shape=(1, 28, 28))
+    images = torch.rand(3, 1, 28, 28)
+    layer = layer_at(model, images, 0.9)
+    assert layer is not None
+    still = shifted_logits(model, images, layer, torch.zeros(3, layer.channels))
+    torch.testing.assert_close(still, model.logits(images))
+    assert not torch.allclose(shifted_logits(model, images, layer, torch.ones(3, layer.channels)), still)
+
+
+def test_networks_without_such_a_layer_have_none() -> None:
+    plain = make_classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), shape=(1, 28, 28))
+    assert layer_at(plain, torch.rand(2, 1, 28, 28), 0.8) is None
+    fixed = make_classifier(layered(), shape=(1, 28, 28))
+    fixed.fixed_batch = 4
+    assert layer_at(fixed, torch.rand(4, 1, 28, 28), 0.8) is None
