@@ -33,6 +33,10 @@ MAPPED = 0.5
 """success from which a label map that stands out is suspicious though its trigger is not confirmed: to send each class
 to an answer of its own, half of the images at once, takes more than a natural feature"""
 
+INSIDE = frozenset({"features"})
+"""detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real
+images or against a reference, in the mean of all looks, that is reason for suspicion"""
+
 BUILT_IN_SWITCHES = frozenset(
     {"image-switches-branch", "image-selects-value", "image-selects-element", "image-gates-value"}
 )
@@ -55,7 +59,7 @@ class Judgement:
     trigger: Trigger | None
     warnings: tuple[str, ...]
     by_score: tuple[str, ...] = ()
-    """detectors whose statistics are reason for suspicion only together: see `auditor.second_look`"""
+    """detectors whose statistics are reason for suspicion unconfirmed, or only together: see `auditor.second_look`"""
 
 
 def judge(
@@ -92,7 +96,7 @@ def judge(
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
-    sure = bool(confirmed) or any(case.maps(e) and e.stands_out for e in standing)
+    sure = bool(confirmed) or any(e.stands_out and (case.maps(e) or case.is_inside(e)) for e in standing)
     return Judgement(
         verdict=verdict,
         score=max(case.together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if sure else 0.0),
@@ -149,22 +153,27 @@ class _Case:
 
     @property
     def by_score(self) -> tuple[str, ...]:
-        """The detectors that together, by the score alone, are the reason for suspicion; none where one is enough."""
-        if not self.standing or any(self.counts(e) for e in self.standing):
+        """The detectors that are the reason for suspicion by the score alone, or unconfirmed; none where one is enough."""
+        counting = [e for e in self.standing if self.counts(e)]
+        if not self.standing or not all(self.is_inside(e) for e in counting):
             return ()
-        return tuple(dict.fromkeys(self.evidence[i].detector for i in self.together.agreeing))
+        agreeing = (self.evidence[i] for i in self.together.agreeing)
+        return tuple(dict.fromkeys(e.detector for e in (*counting, *agreeing)))
 
     def counts(self, item: Evidence) -> bool:
         """Whether one evidence is reason for suspicion by itself.
 
-        A statistic of ours never is: it needs a confirmed trigger, or a label map that most images follow.
+        A statistic of ours never is: it needs a confirmed trigger, or a label map that most images follow. But for what
+        is found inside the network: no trigger on images can confirm that.
         A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand
         out among all others as well; a larger one may be a natural feature (the inside of a sign). Somebody else's
         detector, of which no weight is known, is believed when it stands out.
         """
         if self.convinces(item) and self._compact(item):
             return True
-        return item.stands_out and (item.confirmed or self.maps(item) or not is_weighed(item))
+        return item.stands_out and (
+            item.confirmed or self.maps(item) or self.is_inside(item) or not is_weighed(item)
+        )
 
     def convinces(self, item: Evidence) -> bool:
         """Whether a value is rare enough on clean models for a confirmed trigger to decide the verdict.
@@ -182,6 +191,10 @@ class _Case:
     def maps(self, item: Evidence) -> bool:
         """Whether it is a label map that a trigger follows."""
         return kind_of(item) == ALL_TO_ALL and any(_maps(m) for m in triggers_of(self.outcomes, item))
+
+    def is_inside(self, item: Evidence) -> bool:
+        """Whether it was found inside the network, on images that a clean model's own wishes did not make."""
+        return item.detector in INSIDE and (self.given.images or self.given.reference)
 
     def named(self, leading: Evidence) -> tuple[int, ...]:
         """The classes to name: its own, or, where no statistic is reason enough alone, the one that they agree on.

@@ -133,7 +133,7 @@ def rungs(classes: int, keep: int, last: int) -> dict[int, int]:
     bandit of K-Arm (Shen et al., ICML 2021) spends its rounds on what looks promising. The cost of the first steps
     then is that of about 2 · last / log₂(classes / keep) steps of all classes.
     """
-    if not last or classes <= keep:
+    if not last or not keep or classes <= keep:
         return {}
     halvings = max(1, int(math.log2(classes / keep)))
     found = {max(1, round(last * i / halvings)): classes >> i for i in range(1, halvings)}

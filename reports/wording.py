@@ -40,6 +40,7 @@ ASKED = {
     "untargeted": "Where does one small pattern send each class, if it may send them anywhere?",
     "sources": "Is there a small pattern for each class that turns its images, and no others, into another class?",
     "margin": "Can some image push one class much further above all others than is usual for this model?",
+    "features": "Does a shorter shift inside the network turn all images into one class than into the others?",
     "head": "Are the weights of one class in the last layer larger than those of the others?",
     "dominant_pattern": "Does one faint pattern over the whole image pull every image into the same class?",
 }

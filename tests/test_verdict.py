@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.calibration import Given, Null, Weights
+from auditor.calibration import Given, Null, Weights, shipped
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.verdict import Judgement, judge
 from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
@@ -517,3 +517,17 @@ def test_with_two_classes_only_what_tells_a_trigger_from_a_feature_counts(
 
 def test_success_of_a_plugin_is_its_own_affair() -> None:
     assert [e.statistic for e in weigh(replace(bare(HIGH), detector="unknown"), 6)] == ["prominence of power"]
+
+
+def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_its_own_wishes(
+    monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
+) -> None:
+    weighed(monkeypatch, features=1.0)
+    nulls["features/prominence"] = NULL
+    for given in (Given(images=True), Given(reference=True)):
+        result = judged(per_class(HIGH, name="features"), given=given)
+        assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
+        assert result.score == shipped().weights.alarm
+        assert result.by_score == ("features",)
+    assert judged(per_class(HIGH, name="features"), given=Given()).verdict is Verdict.NO_EVIDENCE
+    assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
