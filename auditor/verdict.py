@@ -17,6 +17,7 @@ from auditor.reason import built_in, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
 from auditor.weighing import (
     COMPACT,
+    INSIDE,
     confirms,
     corrected,
     decided_by_compact_triggers,
@@ -32,10 +33,6 @@ AGREEING = 0.1
 MAPPED = 0.5
 """success from which a label map that stands out is suspicious though its trigger is not confirmed: to send each class
 to an answer of its own, half of the images at once, takes more than a natural feature"""
-
-INSIDE = frozenset({"features"})
-"""detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real
-images or against a reference, in the mean of all looks, that is reason for suspicion"""
 
 BUILT_IN_SWITCHES = frozenset(
     {"image-switches-branch", "image-selects-value", "image-selects-element", "image-gates-value"}
@@ -153,7 +150,7 @@ class _Case:
 
     @property
     def by_score(self) -> tuple[str, ...]:
-        """The detectors that are the reason for suspicion by the score alone, or unconfirmed; none where one is enough."""
+        """The detectors that are the reason for suspicion by the score alone, or unconfirmed; else none."""
         counting = [e for e in self.standing if self.counts(e)]
         if not self.standing or not all(self.is_inside(e) for e in counting):
             return ()

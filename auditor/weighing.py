@@ -29,9 +29,14 @@ LARGE_POWER = "commanding predictive power of larger patterns"
 COMPACT = 0.0125
 """share of the pixels up to which a pattern is compact: a square of three pixels on MNIST's 28×28 is"""
 
-FAR = 1e-5
-"""p-value that no clean model comes near: of larger patterns on class impressions, the least on a develop model was
-0.0008"""
+FAR = {LARGER: 1e-5, PLAIN: 1e-4}
+"""p-values that no clean model comes near: by nulls that had not seen its network, the least on a develop model were
+5e-5 and 2e-4"""
+
+INSIDE, INSIDE_TESTS = frozenset({"features"}), 3
+"""detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real
+images or against a reference, in the mean of all looks, that is reason for suspicion. They are no part of the family of
+the others and have a third of the level for themselves"""
 
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
@@ -65,17 +70,18 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     patterns as well, and on images never searched. And only with images: without any, nothing tells a weakly trained
     suspect, which answers to more than its reference does. One for a single source does not confirm a map of all.
 
-    A trigger beyond the compact ones confirms that compact patterns command a class. On class impressions, without a
-    reference, it does not confirm what larger ones do, unless clean models are far from it: the inside of a sign turns
-    as many of them on a clean model.
+    A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
+    confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
+    inside of a sign turns as many on a clean model.
     """
     trigger = measurement.trigger
     if trigger is None or not is_confirmed(trigger, confirm_at):
         return False
     if trigger.size > WHOLE_IMAGE and not (given.reference and given.images):
         return False
-    if trigger.size > COMPACT and item.statistic in (PLAIN, LARGER) and not (given.reference or given.images):
-        return item.statistic == LARGER and item.p_value <= FAR
+    enough = given.reference or (given.images and item.statistic == PLAIN)
+    if trigger.size > COMPACT and item.statistic in FAR and not enough:
+        return item.p_value <= FAR[item.statistic]
     return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
 
 
@@ -253,14 +259,18 @@ def _statistic_name(outcome: Outcome, what: str) -> str:
 def corrected(
     evidence: Sequence[Evidence], level: float, given: Given = ALONE
 ) -> tuple[Evidence, ...]:
-    """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out."""
-    if not evidence:
-        return ()
-    adjusted = holm([e.p_value for e in evidence])
+    """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out.
+
+    What was found inside the network is corrected for itself, see `INSIDE`.
+    """
+    family = [e.p_value for e in evidence if e.detector not in INSIDE]
+    adjusted = iter(holm(family).tolist() if family else ())
     done = []
-    for item, p in zip(evidence, adjusted.tolist(), strict=True):
+    for item in evidence:
+        inside = item.detector in INSIDE
+        p = min(1.0, INSIDE_TESTS * item.p_value) if inside else next(adjusted)
         null = null_of(item.detector, kind_of(item), given)
-        threshold = null.threshold(level / len(evidence)) if null else math.nan
+        threshold = null.threshold(level / (INSIDE_TESTS if inside else len(family))) if null else math.nan
         done.append(replace(item, corrected_p=p, threshold=threshold, stands_out=p <= level))
     return tuple(done)
 

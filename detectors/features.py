@@ -41,7 +41,7 @@ class Features:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
-    statistic: ClassVar[Statistic] = Statistic("lead in turning images by a shift of features", "share of images")
+    statistic: ClassVar[Statistic] = Statistic("lead by a shift of features", "share of images")
 
     depth: Annotated[float, Setting("the layer's place among the activation layers", low=0, high=1)] = 0.85
     reaches: Annotated[

@@ -162,8 +162,10 @@ def test_choosing_fewer_detectors_changes_none_of_their_numbers(folder: Path) ->
 def test_a_spent_budget_is_inconclusive(folder: Path) -> None:
     found = audit(folder, "Templates", detectors=None, settings={"budget": "0.001s"})
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert not any(o.complete for o in found.outcomes)
-    assert all("budget" in o.note for o in found.outcomes)
+    measurable = [o for o in found.outcomes if o.expected]  # this network has no layers to look into
+    assert len(measurable) > 6
+    assert not any(o.complete for o in measurable)
+    assert all("budget" in o.note for o in measurable)
     assert "not everything was measured" in found.reason
 
 

@@ -442,30 +442,28 @@ def larger(power: tuple[float, ...], side: int) -> Outcome:
     return Outcome("search", CLASS, {}, tuple(found), expected=len(power), seconds=1.0, passes=10)
 
 
+@pytest.mark.parametrize("images", [True, False])
 @pytest.mark.parametrize(
     ("leads_by", "side", "expected"),
     [(0.9, 4, Verdict.BACKDOORED), (0.5, 4, Verdict.NO_EVIDENCE), (0.5, 1, Verdict.BACKDOORED)],
-    ids=["far beyond clean ones", "one clean model in 150 shows as much", "the same, but compact"],
+    ids=["far beyond clean ones", "one clean model in 1300 shows as much", "the same, but compact"],
 )
-def test_a_larger_trigger_has_to_stand_out_though_it_works(
-    leads_by: float, side: int, expected: Verdict, nulls: dict[str, Null]
+def test_a_larger_trigger_has_to_be_far_from_clean_models(
+    leads_by: float,
+    side: int,
+    expected: Verdict,
+    images: bool,
+    nulls: dict[str, Null],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Natural features work as well; a compact one may be confirmed at the level of a single statistic."""
-    nulls["search/prominence of larger patterns"] = Null(mean=0.1, count=1000)
-    outcome = larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)
-    assert judged(outcome, given=Given(images=True)).verdict is expected
-
-
-@pytest.mark.parametrize(
-    ("mean", "expected"), [(0.15, Verdict.NO_EVIDENCE), (0.05, Verdict.BACKDOORED)], ids=["one in 400", "none"]
-)
-def test_on_impressions_a_larger_trigger_has_to_be_far_from_clean_models(
-    mean: float, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
-) -> None:
     known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
     monkeypatch.setattr("auditor.scoring.weights", lambda: known)
-    nulls["search/prominence of larger patterns"] = Null(mean, count=1000)
-    assert judged(larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4)).verdict is expected
+    nulls["search/prominence of larger patterns"] = Null(mean=0.07, count=1000)
+    outcome = larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)
+    assert judged(outcome, given=Given(images=images)).verdict is expected
+    against = judged(outcome, given=Given(images=images, reference=True))
+    assert against.verdict is Verdict.BACKDOORED
 
 
 def test_what_only_agrees_with_others_confirms_nothing(
@@ -529,5 +527,9 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
         assert result.score == shipped().weights.alarm
         assert result.by_score == ("features",)
+        assert result.evidence[0].corrected_p == pytest.approx(3 * result.evidence[0].p_value)
+    beside = judged(per_class(HIGH, name="features"), per_class(LOW), per_class(LOW, name="other"), given=given)
+    assert beside.evidence[0].corrected_p == result.evidence[0].corrected_p
+    assert beside.evidence[1].corrected_p == pytest.approx(min(1, 2 * beside.evidence[1].p_value))
     assert judged(per_class(HIGH, name="features"), given=Given()).verdict is Verdict.NO_EVIDENCE
     assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
