@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from auditor.detection_rates import Measured, measured, mode_of
 from auditor.findings import Outcome
 from auditor.request import ScanRequest
+from auditor.weighing import FEWEST_CLASSES
 
 OFTEN_MISSED = 0.8
 """an attack of whose models a smaller share is detected is named"""
 
 
-def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome], num_classes: int) -> tuple[str, ...]:
     """What this audit could not see, one sentence each: measured on models with known backdoors, and from what ran."""
     spots = [
         *measured_spots(request),
@@ -29,6 +30,8 @@ def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome]) -> tuple[str,
             "No images were given; the search ran on class impressions of the model itself, which a model could have "
             "been trained to spoil."
         )
+    if request.images is None and request.reference is not None and num_classes < FEWEST_CLASSES:
+        spots.append("With so few classes and no images, faint patterns over the whole image are not judged.")
     spots += [f"{o.detector}: {o.note}." for o in outcomes if o.note]
     return tuple(spots)
 

@@ -175,7 +175,7 @@ def conclude(
         trigger=verdict_of.trigger,
         demonstrations=demonstrations(verdict_of, suspect, reference, images) if shown and images is not None else (),
         labels=suspect.labels,
-        blind_spots=blind_spots(request, outcomes),
+        blind_spots=blind_spots(request, outcomes, suspect.num_classes),
         file_findings=models.findings,
     )
 

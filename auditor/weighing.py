@@ -134,13 +134,16 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     """Whether an evidence can tell a trigger from a natural feature, with so many classes to compare.
 
     With few, some class is everybody's answer to texture, so only small patterns can; on class impressions, only
-    compact ones: clean models of two and three classes answer to all else there.
+    compact ones: clean models of two and three classes answer to all else there. Against a reference, faint patterns
+    over the whole image do not tell on class impressions: with few classes, no two clean models agree on those.
     """
-    if not decided_by_compact_triggers(num_classes, given):
+    if num_classes >= FEWEST_CLASSES or (given.reference and given.images):
         return True
     found = triggers_of(outcomes, item)
     if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
         return False
+    if given.reference:
+        return True
     compact = bool(found) and all(m.trigger is not None and m.trigger.size <= COMPACT for m in found)
     return given.images or (kind_of(item) == "prominence" and compact)
 

@@ -533,3 +533,22 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
     assert beside.evidence[1].corrected_p == pytest.approx(min(1, 2 * beside.evidence[1].p_value))
     assert judged(per_class(HIGH, name="features"), given=Given()).verdict is Verdict.NO_EVIDENCE
     assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
+
+
+def test_with_few_classes_and_no_images_a_reference_does_not_make_faint_patterns_telling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weighed(monkeypatch, search=2.0, other=2.0)
+    values = (0.95, 0.02, 0.0)
+    faint = per_class(values, success=0.5)
+    whole = tuple(
+        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.15, np.float32))) for m in faint.measurements
+    )
+    outcomes = [replace(faint, measurements=whole), replace(faint, measurements=whole, detector="other")]
+
+    def verdict_of(given: Given, classes: int = 3) -> Verdict:
+        return judge(outcomes, num_classes=classes, level=0.01, confirm_at=0.8, given=given).verdict
+
+    assert verdict_of(Given(reference=True)) is Verdict.INCONCLUSIVE
+    assert verdict_of(Given(reference=True), classes=6) is Verdict.SUSPICIOUS
+    assert verdict_of(Given(reference=True, images=True)) is Verdict.SUSPICIOUS
