@@ -52,7 +52,7 @@ class Features:
     batch: Annotated[int, Setting("images a step and class", low=1, high=1024)] = 13
     screen: Annotated[int, Setting("classes searched after the third length; 0 for all", low=0, high=100_000)] = 12
     test_images: Annotated[int, Setting("held-out images a class is tested on", low=1, high=100_000)] = 65
-    against_reference: Annotated[int, Setting("leading classes searched on the reference as well", low=0)] = 6
+    against_reference: Annotated[int, Setting("leading classes searched on the reference as well", low=0, high=999)] = 6
 
     def expected(self, ctx: Context) -> int:
         """One a class; none where the network has no such layer."""

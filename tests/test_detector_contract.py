@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import Patched, Templates, make_context
+from tiny_models import Layered, Patched, Templates, make_context
 
 from auditor import registry
 from auditor.context import Context
@@ -33,7 +33,8 @@ def quick(name: str) -> Detector:
 
 
 def context(name: str, with_reference: bool = False, deadline: float | None = None) -> Context:
-    ctx = make_context(Patched(), Templates() if with_reference else None, deadline=deadline)
+    reference = Layered(Templates()) if with_reference else None
+    ctx = make_context(Layered(Patched()), reference, deadline=deadline)
     return Context(
         model=ctx.model, images=ctx.images, rng=generator(7, name), reference=ctx.reference, deadline=deadline
     )
@@ -132,7 +133,7 @@ def test_a_spent_budget_leaves_it_incomplete(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_progress_is_reported(name: str) -> None:
     heard: list[tuple[str, int, int]] = []
-    ctx = make_context(Patched(), progress=lambda label, done, total: heard.append((label, done, total)))
+    ctx = make_context(Layered(Patched()), progress=lambda label, done, total: heard.append((label, done, total)))
     list(quick(name).detect(ctx))
     told = [step for step in heard if step[0] != PASSES]
     assert told

@@ -49,6 +49,17 @@ class Templates(nn.Module):
         return GAIN * self.scores(x)
 
 
+class Layered(nn.Module):
+    """The answers of another network, behind an activation layer of six maps."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(torch.relu(torch.cat([x, x], 1))[:, :3])  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Patch:
     """A 2×2 patch of magenta."""
