@@ -13,7 +13,7 @@ score: a logistic model of the statistics' evidence with weights of at least 0, 
 models they did no better on unseen architectures than equal ones), clean and backdoored models counting alike, and
 among these the attacks, so that many variants of one do not drown the others. Where the score alarms is set so that
 clean models of the develop split, judged by a calibration that never saw their architecture, alarm in at most
-``--false-alarms`` of the cases.
+``--false-alarms`` of the cases, before what only the score suspects is measured again.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
-    parser.add_argument("--false-alarms", type=float, default=0.02)
+    parser.add_argument("--false-alarms", type=float, default=0.03)
     parser.add_argument(
         "--renew", action="store_true", help="only the nulls of what these audits measured; the score's weights stay"
     )
