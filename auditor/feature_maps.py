@@ -79,38 +79,62 @@ class Layer:
     """of the vector of all channels at one place: root mean square over places, median over images"""
 
 
-class _Shift(_Watch):
-    def __init__(self, images: Tensor, layer: Layer, shift: Tensor) -> None:
+class _Activations(_Watch):
+    """Tells `at_layer` of the activation at one position; counts them all."""
+
+    def __init__(self, images: Tensor, position: int | None = None) -> None:
         super().__init__(images)
-        self.layer, self.shift, self.seen = layer, shift, -1
+        self.position, self.seen = position, 0
 
     def on_map(self, name: str, out: Tensor, grid: Tensor) -> Tensor:
-        self.seen += base_name(name) in ACTIVATIONS
-        if self.seen != self.layer.position or base_name(name) not in ACTIVATIONS:
+        if base_name(name) not in ACTIVATIONS:
             return out
+        self.seen += 1
+        return self.at_layer(out, grid) if self.seen - 1 == self.position else out
+
+    def at_layer(self, out: Tensor, grid: Tensor) -> Tensor:
+        """What the network goes on with instead of ``out``."""
+        self.found.append(FeatureMap("", grid))
+        return out
+
+
+class _Shift(_Activations):
+    def __init__(self, images: Tensor, layer: Layer, shift: Tensor) -> None:
+        super().__init__(images, layer.position)
+        self.lowest, self.shift = layer.lowest, shift
+
+    def at_layer(self, out: Tensor, grid: Tensor) -> Tensor:
         shift = self.shift.to(out.dtype)
         # tokens (N, T, D) have their channels last
         moved = out + (shift[:, :, None, None] if out.ndim == 4 else shift[:, None])
         # not clamp: at the bound, where a channel that only a trigger wakes rests, its gradient is 0
-        return torch.where(moved >= self.layer.lowest, moved, self.layer.lowest)
+        return torch.where(moved >= self.lowest, moved, self.lowest)
 
 
+@torch.no_grad()
 def layer_at(model: Classifier, images: Tensor, depth: float) -> Layer | None:
     """The activation layer at ``depth`` in [0, 1] of all, as it is on ``images`` (N, C, H, W); None without any.
 
-    None as well where the network takes a fixed batch, whose maps are not those of the images that were sent.
+    None as well where the network takes a fixed batch, whose maps are not those of the images that were sent. Keeps the
+    maps of this layer only.
     """
     if model.fixed_batch is not None:
         return None
-    with torch.no_grad():
-        found = feature_maps(model, images)
-    layers = [m.values for m in found if base_name(m.function) in ACTIVATIONS]
-    if not layers:
+    few = images[:2].to(model.device)
+    with _Activations(few) as counting:
+        model.logits(few)
+    if not counting.seen:
         return None
-    position = min(len(layers) - 1, int(depth * len(layers)))
-    values = layers[position].float()
-    length = values.square().sum(1).mean((1, 2)).sqrt().median()
-    return Layer(position, values.shape[1], float(values.amin()), float(length))
+    position = min(counting.seen - 1, int(depth * counting.seen))
+    lengths, lowest, channels = [], math.inf, 0
+    for piece in images.split(model.batch_images):
+        sent = piece.to(model.device)
+        with _Activations(sent, position) as watching:
+            model.logits(sent)
+        values = watching.found[0].values.float()
+        lengths.append(values.square().sum(1).mean((1, 2)).sqrt().cpu())
+        lowest, channels = min(lowest, float(values.amin())), values.shape[1]
+    return Layer(position, channels, lowest, float(torch.cat(lengths).median()))
 
 
 def shifted_logits(model: Classifier, images: Tensor, layer: Layer, shift: Tensor) -> Tensor:

@@ -135,6 +135,11 @@ class Features:
                 continue
             images = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][: self.test_images]
             with model.fast():
-                answers = shifted_logits(model, images, layer, shift[row].expand(len(images), -1)).argmax(1)
+                answers = torch.cat(
+                    [
+                        shifted_logits(model, piece, layer, shift[row].expand(len(piece), -1)).argmax(1).cpu()
+                        for piece in model.batches(images)
+                    ]
+                )
             shares[row] = float((answers == target).float().mean())
         return shares
