@@ -90,7 +90,9 @@ class _Activations(_Watch):
         if base_name(name) not in ACTIVATIONS:
             return out
         self.seen += 1
-        return self.at_layer(out, grid) if self.seen - 1 == self.position else out
+        if self.seen - 1 != self.position:
+            return out
+        return self.at_layer(out, out.permute(0, 3, 1, 2) if _channels_last(out) else grid)
 
     def at_layer(self, out: Tensor, grid: Tensor) -> Tensor:
         """What the network goes on with instead of ``out``."""
@@ -105,8 +107,10 @@ class _Shift(_Activations):
 
     def at_layer(self, out: Tensor, grid: Tensor) -> Tensor:
         shift = self.shift.to(out.dtype)
+        places = (1,) * (out.ndim - 2)
         # tokens (N, T, D) have their channels last
-        moved = out + (shift[:, :, None, None] if out.ndim == 4 else shift[:, None])
+        last = out.ndim == 3 or _channels_last(out)
+        moved = out + shift.reshape(len(shift), *places, -1) if last else out + shift.reshape(len(shift), -1, *places)
         # not clamp: at the bound, where a channel that only a trigger wakes rests, its gradient is 0
         return torch.where(moved >= self.lowest, moved, self.lowest)
 
@@ -150,6 +154,11 @@ def shifted_logits(model: Classifier, images: Tensor, layer: Layer, shift: Tenso
 def base_name(function: str) -> str:
     """``relu`` of ``relu_`` (in place) and of ``relu_.default`` (in exported programs)."""
     return function.partition(".")[0].rstrip("_")
+
+
+def _channels_last(out: Tensor) -> bool:
+    """Whether a result is (N, H, W, C), as ConvNeXt and Swin compute: square, and not by its last two sizes."""
+    return out.ndim == 4 and out.shape[1] == out.shape[2] != out.shape[3] and out.shape[1] > 1
 
 
 def as_grid(out: Tensor, images: int) -> Tensor | None:

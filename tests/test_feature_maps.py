@@ -88,6 +88,28 @@ def test_tokens_are_shifted_in_their_last_dimension() -> None:
     assert not torch.allclose(shifted_logits(model, images, layer, torch.ones(3, layer.channels)), still)
 
 
+class ChannelsLast(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.inner = nn.Conv2d(1, 6, 4, stride=4), nn.Linear(6, 9)
+        self.last = nn.Linear(9, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.inner(self.conv(x).permute(0, 2, 3, 1))).mean((1, 2)))
+
+
+def test_channels_may_come_last() -> None:
+    network = ChannelsLast()
+    model = make_classifier(network, shape=(1, 28, 28))
+    images, shift = torch.rand(3, 1, 28, 28), torch.rand(3, 9)
+    layer = layer_at(model, images, 0.9)
+    assert layer is not None
+    assert layer.channels == 9
+    maps = torch.relu(network.inner(network.conv(images).permute(0, 2, 3, 1)))
+    expected = network.last((maps + shift[:, None, None]).mean((1, 2)))
+    torch.testing.assert_close(shifted_logits(model, images, layer, shift), expected)
+
+
 def test_networks_without_such_a_layer_have_none() -> None:
     plain = make_classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), shape=(1, 28, 28))
     assert layer_at(plain, torch.rand(2, 1, 28, 28), 0.8) is None
