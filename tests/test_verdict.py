@@ -446,7 +446,7 @@ def larger(power: tuple[float, ...], side: int) -> Outcome:
 @pytest.mark.parametrize(
     ("leads_by", "side", "expected"),
     [(0.9, 4, Verdict.BACKDOORED), (0.5, 4, Verdict.NO_EVIDENCE), (0.5, 1, Verdict.BACKDOORED)],
-    ids=["far beyond clean ones", "one clean model in 4000 shows as much", "the same, but compact"],
+    ids=["far beyond clean ones", "one clean model in 20000 shows as much", "the same, but compact"],
 )
 def test_a_larger_trigger_has_to_be_far_from_clean_models(
     leads_by: float,
@@ -459,7 +459,7 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
     """Natural features work as well; a compact one may be confirmed at the level of a single statistic."""
     known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
     monkeypatch.setattr("auditor.scoring.weights", lambda: known)
-    nulls["search/prominence of larger patterns"] = Null(mean=0.06, count=1000)
+    nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
     outcome = larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)
     assert judged(outcome, given=Given(images=images)).verdict is expected
     against = judged(outcome, given=Given(images=images, reference=True))
