@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from auditor.calibrating import PRIOR, Sample, adapted, as_json
 from auditor.calibration import Calibration, Given, Null, Weights, parse, read
@@ -69,7 +70,10 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
 def test_the_command_writes_a_file_that_a_scan_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_onnx(tmp_path / "clean.onnx", network())
+    rng, seeded = torch.Generator().manual_seed(0), network()  # by chance an untrained one has a single answer
+    for parameter in seeded.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=rng) * 0.1
+    save_onnx(tmp_path / "clean.onnx", seeded)
     out = tmp_path / "own.json"
     options = ["--set", "iscp.steps=3", "--set", "margin.steps=3"]
     assert run(["calibrate", str(tmp_path / "clean.onnx"), "--out", str(out), "--effort", "quick", "-q", *options]) == 0
