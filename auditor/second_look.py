@@ -1,7 +1,8 @@
-"""What only several statistics together suspect is measured again, and the mean of all looks counts.
+"""What is suspected without a confirmed trigger is measured again, and the mean of all looks counts.
 
-No single statistic is reason for suspicion then: the score is, and chance in the searches moves it. A clean model whose
-score is at the alarm would be suspicious by one seed and pass by the next; what a backdoor does is there in every look.
+The score is the reason then, or something inside the network, and chance in the searches moves both. A clean model
+whose score is at the alarm would be suspicious by one seed and pass by the next; what a backdoor does is there in every
+look.
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ def mean_of(looks: Sequence[Outcome]) -> Outcome:
     """
     first, others = looks[0], [o for o in looks[1:] if o.complete]
     cut = [f"look {number}: {o.note or 'unfinished'}" for number, o in enumerate(looks[1:], 2) if not o.complete]
-    if not others or first.statistic.suspicious == "low":
-        return replace(first, note=". ".join(filter(None, (first.note, *cut))))
+    counted = bool(others) and first.statistic.suspicious != "low"
+    mean = (f"the mean of {1 + len(others)} looks",) if counted else ()
+    first = replace(first, note=". ".join(filter(None, (first.note, *mean, *cut))))
+    if not counted:
+        return first
     again = [{_whom(m): m for m in o.measurements} for o in others]
     measurements = tuple(_mean(m, [found.get(_whom(m)) for found in again]) for m in first.measurements)
     return replace(
@@ -43,7 +47,6 @@ def mean_of(looks: Sequence[Outcome]) -> Outcome:
         measurements=measurements,
         seconds=sum(o.seconds for o in looks),
         passes=sum(o.passes for o in looks),
-        note=". ".join(filter(None, (first.note, f"the mean of {1 + len(others)} looks", *cut))),
     )
 
 

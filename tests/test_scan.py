@@ -204,6 +204,16 @@ def test_a_model_that_cannot_be_measured_is_inconclusive(folder: Path) -> None:
     assert all(not o.measurements and o.note.startswith("not run") for o in found.outcomes)
 
 
+@pytest.mark.parametrize(("detector", "made"), [("untargeted", True), ("iscp", False)])
+def test_robust_impressions_are_made_only_where_a_detector_searches_on_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, detector: str, made: bool
+) -> None:
+    asked = []
+    monkeypatch.setattr("auditor.search_images._robust_impressions", lambda *_: asked.append(True))
+    audit(folder, "Templates", images=None, detectors=(detector,))
+    assert bool(asked) is made
+
+
 def test_images_of_one_class_alone_pass_no_model(folder: Path) -> None:
     images, labels = draw_images(200)
     np.savez(folder / "one.npz", x=images[labels == 2].numpy(), y=labels[labels == 2].numpy())
