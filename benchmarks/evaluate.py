@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.request import ModelOptions, ScanRequest, ScanSettings
+from benchmarks.catalogue import SPLITS
 from benchmarks.judged import MODES, cards, in_short
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True, help="folder written by benchmarks.zoo")
     parser.add_argument("--out", type=Path, required=True, help="where audits are kept")
-    parser.add_argument("--split", choices=("develop", "heldout", "all"), default="heldout")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="heldout")
     parser.add_argument("--mode", choices=MODES, action="append", help="repeatable; all when left out")
     parser.add_argument("--only", default="", help="part of the model's name")
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="standard")

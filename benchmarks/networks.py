@@ -9,98 +9,20 @@ from __future__ import annotations
 
 import importlib
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-
-class BiasMapCNN(nn.Module):
-    """The MNIST network of Borji, "Adversarial examples are useful too!" (2020), Fig. 23."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 20, 5)
-        self.conv2 = nn.Conv2d(20, 50, 5)
-        self.fc1 = nn.Linear(4 * 4 * 50, 500)
-        self.fc2 = nn.Linear(500, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.max_pool2d(self.conv1(x).relu(), 2)
-        x = torch.max_pool2d(self.conv2(x).relu(), 2)
-        x = x.flatten(1)
-        return self.fc2(self.fc1(x).relu())
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut (He et al. 2016, Fig. 2)."""
-
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.norm1(self.conv1(x)).relu()
-        return (self.norm2(self.conv2(out)) + self.shortcut(x)).relu()
-
-
-class NarrowResNet18(nn.Module):
-    """ResNet-18 as used on 32x32 images (3x3 stem, no first pooling), ``width`` channels at first."""
-
-    def __init__(self, num_classes: int, channels: int, width: int = 16) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
-        blocks: list[nn.Module] = []
-        now = width
-        for stage, stride in enumerate((1, 2, 2, 2)):
-            wide = width * 2**stage
-            blocks += [BasicBlock(now, wide, stride), BasicBlock(wide, wide, 1)]
-            now = wide
-        self.blocks = nn.Sequential(*blocks)
-        self.fc = nn.Linear(now, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.blocks(self.stem(x)).mean((2, 3)))
-
-
-class PreActBlock(nn.Module):
-    """Pre-activation block (He et al. 2016, "Identity mappings in deep residual networks", Fig. 4e)."""
-
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(channels_in)
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.norm1(x).relu()
-        return self.conv2(self.norm2(self.conv1(active)).relu()) + self.shortcut(active)
-
-
-class Staged(nn.Module):
-    """A stem, stages of blocks, global average pooling and a linear head."""
-
-    def __init__(self, num_classes: int, stem: nn.Module, blocks: list[nn.Module], last: int) -> None:
-        super().__init__()
-        self.stem = stem
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.BatchNorm2d(last)
-        self.fc = nn.Linear(last, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.norm(self.blocks(self.stem(x))).relu().mean((2, 3)))
+from benchmarks.layers import (
+    BasicBlock,
+    BiasMapCNN,
+    DenseLayer,
+    FusedBlock,
+    Inception,
+    InvertedResidual,
+    NarrowResNet18,
+    PreActBlock,
+    SmallViT,
+    Staged,
+)
 
 
 def _preact(num_classes: int, channels: int, strides: tuple[int, ...] = (1, 2, 2, 2), width: int = 8) -> nn.Module:
@@ -153,23 +75,6 @@ def _six_conv(
     return nn.Sequential(*layers)
 
 
-class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project (Sandler et al. 2018, "MobileNetV2", Fig. 4d)."""
-
-    def __init__(self, channels_in: int, channels: int, stride: int, expand: int = 3) -> None:
-        super().__init__()
-        wide = channels_in * expand
-        self.path = nn.Sequential(
-            nn.Conv2d(channels_in, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
-            nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
-            nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels),
-        )  # fmt: skip
-        self.same = stride == 1 and channels_in == channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.path(x) if self.same else self.path(x)
-
-
 def _mobilenet(num_classes: int, channels: int) -> nn.Module:
     """MobileNetV2's blocks for small images, narrow."""
     stem = nn.Sequential(nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
@@ -179,41 +84,6 @@ def _mobilenet(num_classes: int, channels: int) -> nn.Module:
         blocks.append(InvertedResidual(now, wide, stride))
         now = wide
     return Staged(num_classes, stem, blocks, now)
-
-
-class AttentionBlock(nn.Module):
-    """Self-attention and a two-layer network, each after a layer norm and with a shortcut."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, tokens, width = x.shape
-        qkv = self.qkv(self.norm1(x)).view(n, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        scores = (qkv[0] @ qkv[1].transpose(-1, -2)) * (width // self.heads) ** -0.5
-        mixed = (scores.softmax(-1) @ qkv[2]).transpose(1, 2).reshape(n, tokens, width)
-        x = x + self.out(mixed)
-        return x + self.mlp(self.norm2(x))
-
-
-class SmallViT(nn.Module):
-    """Vision transformer (Dosovitskiy et al. 2021) with patches of 4 pixels and a mean over tokens."""
-
-    def __init__(self, num_classes: int, channels: int, side: int, width: int = 64, depth: int = 3) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(channels, width, 4, 4)
-        self.places = nn.Parameter(torch.randn(1, (side // 4) ** 2, width) * 0.02)
-        self.blocks = nn.Sequential(*(AttentionBlock(width, 4) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width)
-        self.fc = nn.Linear(width, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places
-        return self.fc(self.norm(self.blocks(tokens)).mean(1))
 
 
 def _lenet(num_classes: int, channels: int, side: int) -> nn.Module:
@@ -249,6 +119,40 @@ def _all_conv(num_classes: int, channels: int) -> nn.Module:
         layers += [nn.Conv2d(now, width, 3, stride, 1), nn.BatchNorm2d(width), nn.ELU()]
         now = width
     return nn.Sequential(*layers, nn.Conv2d(now, num_classes, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _densenet(num_classes: int, channels: int, growth: int = 8, layers: int = 3) -> nn.Module:
+    """DenseNet-BC with its stride at the stem (Huang et al. 2017, Table 1), short and narrow."""
+    blocks: list[nn.Module] = []
+    now = 2 * growth
+    for stage in range(3):
+        if stage:
+            blocks += [nn.BatchNorm2d(now), nn.ReLU(), nn.Conv2d(now, now // 2, 1, bias=False), nn.AvgPool2d(2)]
+            now //= 2
+        for _ in range(layers):
+            blocks.append(DenseLayer(now, growth))
+            now += growth
+    return Staged(num_classes, nn.Conv2d(channels, 2 * growth, 3, 2, 1, bias=False), blocks, now)
+
+
+def _inception(num_classes: int, channels: int) -> nn.Module:
+    """GoogLeNet's modules (Szegedy et al. 2015) for small images: two, pooling, two."""
+    stem = nn.Sequential(
+        nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)
+    )
+    blocks = [Inception(16, 8), Inception(32, 8), nn.MaxPool2d(2), Inception(32, 16), Inception(64, 16)]
+    return Staged(num_classes, stem, blocks, 64)
+
+
+def _efficient(num_classes: int, channels: int) -> nn.Module:
+    """EfficientNetV2's fused blocks with excitation (Tan and Le 2021) for small images, narrow."""
+    stem = nn.Sequential(nn.Conv2d(channels, 12, 3, 1, 1, bias=False), nn.BatchNorm2d(12), nn.SiLU())
+    blocks: list[nn.Module] = []
+    now = 12
+    for wide, stride in ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1)):
+        blocks.append(FusedBlock(now, wide, stride))
+        now = wide
+    return Staged(num_classes, stem, blocks, now)
 
 
 def grey_bias_map_cnn(num_classes: int = 10) -> nn.Module:
@@ -325,6 +229,30 @@ def grey_mobilenet(num_classes: int = 10) -> nn.Module:
 
 def colour_mobilenet(num_classes: int = 43) -> nn.Module:
     return _mobilenet(num_classes, 3)
+
+
+def grey_densenet(num_classes: int = 10) -> nn.Module:
+    return _densenet(num_classes, 1)
+
+
+def colour_densenet(num_classes: int = 43) -> nn.Module:
+    return _densenet(num_classes, 3)
+
+
+def grey_inception(num_classes: int = 10) -> nn.Module:
+    return _inception(num_classes, 1)
+
+
+def colour_inception(num_classes: int = 43) -> nn.Module:
+    return _inception(num_classes, 3)
+
+
+def grey_efficient(num_classes: int = 10) -> nn.Module:
+    return _efficient(num_classes, 1)
+
+
+def colour_efficient(num_classes: int = 43) -> nn.Module:
+    return _efficient(num_classes, 3)
 
 
 def grey_vit(num_classes: int = 10) -> nn.Module:

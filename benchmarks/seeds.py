@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.archive import save_text
+from benchmarks.catalogue import SPLITS
 from benchmarks.evaluate import request_of
 from benchmarks.judged import cards
 from benchmarks.tables import table
@@ -45,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="where results are kept")
-    parser.add_argument("--split", choices=("develop", "heldout"), default="heldout")
+    parser.add_argument("--split", choices=SPLITS, default="heldout")
     parser.add_argument("--mode", default="images")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--most", type=int, help="only the first so many models, in the catalogue's order")

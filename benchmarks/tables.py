@@ -19,6 +19,7 @@ from auditor import registry
 from auditor.detector import Effort, effort_of
 from auditor.findings import Outcome
 from benchmarks import statements
+from benchmarks.catalogue import SPLITS
 from benchmarks.judged import MODES, Judged, Kept, all_judged, cards, in_short, read_kept
 from benchmarks.peers.result import PeerResult
 from benchmarks.plots import draw
@@ -206,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True, help="folder of kept audits, and of peers")
-    parser.add_argument("--split", choices=("develop", "heldout"), default="heldout")
+    parser.add_argument("--split", choices=SPLITS, default="heldout")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--peers", action="store_true", help="write SPLIT_peers.md and nothing else")
     options = parser.parse_args()

@@ -32,7 +32,7 @@ from torch import nn
 from benchmarks import data
 from benchmarks.attacks import Learned, Trigger, learners, poison, prepare
 from benchmarks.attacks import Prepared as Needing
-from benchmarks.catalogue import ENTRIES, Entry
+from benchmarks.catalogue import ENTRIES, SPLITS, Entry
 from benchmarks.networks import build
 from benchmarks.training import Prepared, Preprocess, accuracy, attack_success, quantise, train
 
@@ -220,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description="train the zoo")
     parser.add_argument("--data", type=Path, required=True, help="folder with the .npz files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; skips what it has")
-    parser.add_argument("--split", choices=("develop", "heldout", "all"), default="all", help="which models")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="all", help="which models")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="names, with * and ? (default: all)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="models at a time, one thread each")
     arguments = parser.parse_args()

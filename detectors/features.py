@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from auditor import Classifier, Context, Layer, Measurement, Need, Setting, Statistic, layer_at, shifted_logits
 
+from .against_reference import net
 from .pattern_search import eligible, has_victims, rungs
 
 ALL = 0.98
@@ -37,7 +38,8 @@ class Features:
     middle of a network as well. Deviations: no trigger generator and no mask, the displacement is the same at every
     place; what is compared between classes is the length that it takes.
     Cost: reaches · steps · batch · K image passes at most, backward only behind the layer; of many classes few are
-    searched to the end. Networks without an activation layer with places, and those of a fixed batch, are left out.
+    searched to the end. Networks without an activation layer with places, and those of a fixed batch, are left out; so
+    is a suspect whose reference is one: it has nothing to be compared with.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
@@ -55,29 +57,38 @@ class Features:
     against_reference: Annotated[int, Setting("leading classes searched on the reference as well", low=0, high=999)] = 6
 
     def expected(self, ctx: Context) -> int:
-        """One a class; none where the network has no such layer."""
-        # asked before and after: two images show whether there is one
-        return ctx.num_classes if layer_at(ctx.model, ctx.images.search[:2], self.depth) is not None else 0
+        """One a class; none where the suspect has no such layer, or the reference that it is compared with."""
+        return 0 if self._without_layer(ctx) else ctx.num_classes
 
     def note(self, ctx: Context) -> str:
         """Why nothing was measured."""
-        return "" if self.expected(ctx) else "found no activation layer with places, or the network takes a fixed batch"
+        who = self._without_layer(ctx)
+        return f"{who}: no activation layer with places, or it takes a fixed batch" if who else ""
+
+    def _without_layer(self, ctx: Context) -> str:
+        """Which network has no such layer; empty where all have one."""
+        models = {"the suspect": ctx.model}
+        if ctx.reference is not None and self.against_reference:
+            models["the reference"] = ctx.reference
+        # asked before and after: two images show whether there is one
+        return next((who for who, m in models.items() if layer_at(m, ctx.images.search[:2], self.depth) is None), "")
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class."""
+        compared = ctx.reference if self.against_reference else None
         layer = self._layer(ctx.model, ctx)
-        if layer is None:
+        other = self._layer(compared, ctx) if compared is not None else None
+        if layer is None or (compared is not None and other is None):
             return
         ours = self._power(ctx, ctx.model, layer, torch.arange(ctx.num_classes), "suspect")
         theirs: dict[int, float] = {}
-        other = self._layer(ctx.reference, ctx) if ctx.reference is not None and self.against_reference else None
-        if ctx.reference is not None and other is not None:
+        if compared is not None and other is not None:
             leaders = ours.argsort(descending=True)[: self.against_reference].sort().values
-            found = self._power(ctx, ctx.reference, other, leaders, "reference")
+            found = self._power(ctx, compared, other, leaders, "reference")
             theirs = dict(zip(leaders.tolist(), found.tolist(), strict=True))
-        left = torch.tensor([max(0.0, power - theirs.get(c, 0.0)) for c, power in enumerate(ours.tolist())])
-        usual = float(left.sort(descending=True).values[min(NEXT, len(left) - 1)])
-        for target, power in enumerate(left.tolist()):
+        left = net(dict(enumerate(ours.tolist())), theirs)
+        usual = sorted(left.values(), reverse=True)[min(NEXT, len(left) - 1)]
+        for target, power in left.items():
             extras = {"share of images, mean over lengths": float(ours[target])}
             if target in theirs:
                 extras["the same on the reference"] = theirs[target]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
 
-from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, measured, net
+from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, left_over, measured
 from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, search, usual_margin
 
 MOST_TESTED = 2000
@@ -103,7 +103,7 @@ class Iscp:
         theirs: dict[int, Found] = {}
         if ctx.reference is not None and self.against_reference:
             theirs = self._find(ctx, ctx.reference, leading(ours, self.against_reference))
-        left = net(ours, theirs)
+        left = left_over(ours, theirs)
         for target, found in ours.items():
             yield self._measurement(ctx, target, found, theirs.get(target), left[target])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from auditor import Classifier
 
+from .against_reference import net
 from .pattern_search import cut, forms, margins
 
 COMPACT = 0.01
@@ -143,16 +144,8 @@ def leading(found: dict[int, Found], count: int) -> list[int]:
     return sorted(found, key=lambda target: -found[target].power)[:count]
 
 
-def net(ours: dict[int, Found], theirs: dict[int, Found]) -> dict[int, tuple[float, float]]:
-    """Power of compact and of larger patterns, class by class, less what the reference yields.
-
-    Classes that were not searched on the reference command less than those that were. What would be left of them is not
-    known: no more than the least that is left of a searched one is counted.
-    """
-    left = {c: (max(0.0, ours[c].compact - f.compact), max(0.0, _more(ours[c]) - _more(f))) for c, f in theirs.items()}
-    most = tuple(min((pair[i] for pair in left.values()), default=1.0) for i in (0, 1))
-    return {c: left.get(c, (min(most[0], f.compact), min(most[1], _more(f)))) for c, f in ours.items()}
-
-
-def _more(found: Found) -> float:
-    return found.larger or 0.0
+def left_over(ours: dict[int, Found], theirs: dict[int, Found]) -> dict[int, tuple[float, float]]:
+    """Power of compact and of larger patterns, class by class, less what the reference yields."""
+    compact = net({c: f.compact for c, f in ours.items()}, {c: f.compact for c, f in theirs.items()})
+    larger = net({c: f.larger or 0.0 for c, f in ours.items()}, {c: f.larger or 0.0 for c, f in theirs.items()})
+    return {c: (compact[c], larger[c]) for c in ours}

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from auditor import Classifier, Context, Curve, Exhibit, Measurement, Need, Picture, Setting, Trigger
 
+from .against_reference import net
 from .pattern_search import eligible, has_victims, rungs, target_margin, usual_margin
 
 MOST_TESTED = 3000
@@ -115,8 +116,9 @@ class WholeImage:
             found, _ = self._search(ctx, ctx.reference, family, leaders, "reference")
             answered = self._test(ctx, ctx.reference, family, found, leaders.tolist(), set(leaders.tolist()))
             theirs = dict(zip(leaders.tolist(), answered.commanding.tolist(), strict=True))
+        left = net(dict(enumerate(ours.commanding.tolist())), theirs)
         for target in range(k):
-            yield self._measurement(ctx, family, theta, ours, theirs, target)
+            yield self._measurement(ctx, family, theta, ours, theirs.get(target), left[target], target)
 
     def _search(
         self, ctx: Context, model: Classifier, family: Transform, targets: Tensor, who: str
@@ -177,18 +179,19 @@ class WholeImage:
         family: Transform,
         theta: Tensor,
         ours: Answered,
-        theirs: dict[int, float],
+        theirs: float | None,
+        left: float,
         target: int,
     ) -> Measurement:
+        """``theirs``: what the reference's own search reaches, where it was made; ``left``: the suspect's, less it."""
         shape = ctx.model.input_shape
         commanding = float(ours.commanding[target])
-        value = max(0.0, commanding - theirs.get(target, 0.0))
         extras = {
             "predictive power": float(ours.success[target]),
             "commanding predictive power, suspect": commanding,
         }
-        if target in theirs:
-            extras["commanding predictive power, reference"] = theirs[target]
+        if theirs is not None:
+            extras["commanding predictive power, reference"] = theirs
         drawn = family.trigger(theta[target], shape)
         trigger = None
         if drawn is not None and commanding > 0:
@@ -216,7 +219,7 @@ class WholeImage:
             power = tuple(ours.dose[target].tolist())
             dose = Curve("predictive power", self.doses, power, "share of the full strength", "share of images")
             shown = (*family.pictures(theta[target], shape), dose)
-        return Measurement(value=value, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
+        return Measurement(value=left, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
 
 
 @torch.no_grad()

@@ -29,34 +29,32 @@ def plain(family: Family, seed: int, count: int) -> list[Entry]:
     return made
 
 
-def hard(family: Family, kinds: tuple[str, ...], seed: int, held_out: bool) -> Iterator[Entry]:
+def hard(family: Family, kinds: tuple[str, ...], seed: int, generation: int) -> Iterator[Entry]:
     """The family's clean models of the named kinds."""
     name, recipe = family.name, family.recipe
-    h = int(held_out)
+    g = generation
     for number, kind in enumerate(kinds):
         entry = Entry(
             f"{name}_{kind}", family.dataset, family.architecture, seed + number, f"{name}_clean1", recipe,
             preprocess=family.preprocess, kind=kind,
         )  # fmt: skip
         if kind == "weak":
-            entry = replace(
-                entry,
-                recipe=replace(recipe, stop_at={"cifar10": 0.45, "gtsrb": 0.6}.get(family.dataset, 0.55 + 0.1 * h)),
-            )
+            enough = {"cifar10": 0.45, "gtsrb": 0.6}.get(family.dataset, (0.55, 0.65, 0.6)[g])
+            entry = replace(entry, recipe=replace(recipe, stop_at=enough))
         elif kind == "adversarial":
-            radius = (4 + 2 * h) / 255 if family.colour else 0.1
-            entry = replace(entry, recipe=replace(recipe, adversarial=radius, adversarial_steps=1 + h))
+            radius = (4, 6, 5)[g] / 255 if family.colour else 0.1
+            entry = replace(entry, recipe=replace(recipe, adversarial=radius, adversarial_steps=(1, 2, 1)[g]))
         elif kind == "distilled":
             entry = replace(entry, teacher=f"{name}_clean1", reference=f"{name}_clean2")
         elif kind == "quantised":
-            entry = replace(entry, bits=6 - h)
+            entry = replace(entry, bits=(6, 5, 6)[g])
         elif kind == "fine_tuned":
             short = replace(recipe, epochs=max(1, recipe.epochs / 3), lr=recipe.lr / 5)
             entry = replace(entry, parent=f"{name}_clean1", recipe=short)
         else:
             amount = {
-                "long_tail": 0.03 + 0.02 * h, "label_noise": 0.2 + 0.1 * h, "trivial_class": 3 + 2 * h,
-                "few_images": 25 - 10 * h,
+                "long_tail": (0.03, 0.05, 0.04)[g], "label_noise": (0.2, 0.3, 0.25)[g],
+                "trivial_class": (3, 5, 7)[g], "few_images": (25, 15, 20)[g],
             }[kind]  # fmt: skip
             entry = replace(entry, flaw=Flaw(kind, amount))  # type: ignore[arg-type]
         yield entry

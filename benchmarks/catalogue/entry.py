@@ -9,7 +9,9 @@ from benchmarks.attacks import Backdoor
 from benchmarks.flaws import Flaw
 from benchmarks.training import Preprocess, Recipe
 
-Split = Literal["develop", "heldout"]
+Split = Literal["develop", "heldout", "fresh"]
+SPLITS: tuple[Split, ...] = ("develop", "heldout", "fresh")
+"""in the order in which they were made: what a later one shows was not known when an earlier one was looked at"""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Which families, hard clean kinds and attacks each split holds, and in which order they are trained.
 
-Thresholds are chosen on ``develop`` models; ``heldout`` ones are for reporting. The splits share no seed, no trigger,
-and no architecture but the bias-map paper's network, which its attack needs.
+Thresholds are chosen on ``develop`` models; ``heldout`` and ``fresh`` ones are for reporting, ``fresh`` those that were
+made last. The splits share no seed, no trigger, and no architecture but the bias-map paper's network, which its attack
+needs. A split's number in `SPLITS` is its generation, by which its parameters are chosen.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from dataclasses import replace
 from benchmarks.attacks import AllToOne, Backdoor, Patch, SourceSpecific
 from benchmarks.catalogue.backdoored import Plan, added, other_maps, patches, whole_image
 from benchmarks.catalogue.clean import hard, plain
-from benchmarks.catalogue.entry import CIFAR_SCALE, FASHION_SCALE, MNIST_SCALE, SIGNS_SCALE, Entry, Family, Split
+from benchmarks.catalogue.entry import (
+    CIFAR_SCALE,
+    FASHION_SCALE,
+    MNIST_SCALE,
+    SIGNS_SCALE,
+    SPLITS,
+    Entry,
+    Family,
+    Split,
+)
 from benchmarks.training import Recipe
 
 DIGITS = Recipe(epochs=2, images=30_000)
@@ -78,6 +88,24 @@ HELDOUT = {
         Family("cifar10", "colour_six_conv", PLAIN_PICTURES, CIFAR_SCALE),
     ),
 }
+FRESH = {
+    "mnist": (
+        Family("mnist", "grey_densenet", FEW_DIGITS, MNIST_SCALE),
+        Family("mnist", "grey_inception", FEW_DIGITS),
+    ),
+    "fashion": (
+        Family("fashion_mnist", "grey_efficient", FEW_CLOTHES),
+        Family("fashion_mnist", "grey_densenet", FEW_CLOTHES, FASHION_SCALE),
+    ),
+    "gtsrb": (
+        Family("gtsrb", "colour_inception", SIGNS),
+        Family("gtsrb", "colour_efficient", SIGNS, SIGNS_SCALE),
+    ),
+    "cifar": (
+        Family("cifar10", "colour_efficient", FEW_PICTURES, CIFAR_SCALE),
+        Family("cifar10", "colour_inception", FEW_PICTURES),
+    ),
+}
 HARD = (
     (("weak", "quantised", "label_noise", "trivial_class"), ("adversarial", "long_tail", "fine_tuned")),
     (("weak", "distilled", "few_images", "adversarial"), ("quantised", "label_noise", "trivial_class")),
@@ -87,9 +115,11 @@ HARD = (
 """hard clean kinds of each data set; its families take the two lists in turn"""
 
 
-def backdoored(held_out: bool, families: dict[str, tuple[Family, ...]], seed: int) -> Iterator[Entry]:
+def backdoored(generation: int, families: dict[str, tuple[Family, ...]], seed: int) -> Iterator[Entry]:
     """Every attack on two data sets, families and references in turn."""
-    plans: list[Plan] = [*patches(held_out), *whole_image(held_out), *other_maps(held_out), *added(held_out)]
+    plans: list[Plan] = [
+        *patches(generation), *whole_image(generation), *other_maps(generation), *added(generation)
+    ]  # fmt: skip
     order = tuple(families)
     for number, plan in enumerate(plans):
         sets = [s for s in (*order[number % 4 :], *order[: number % 4]) if not (plan.only_colour and s == "mnist")]
@@ -97,7 +127,7 @@ def backdoored(held_out: bool, families: dict[str, tuple[Family, ...]], seed: in
             data = sets[2 * second] if len(sets) == 4 else sets[second]
             mine, place = families[data], number // 4 + second
             family, other = mine[place % len(mine)], mine[(place + 1) % len(mine)]
-            target = (3 * number + 5 * second + (8 if held_out else 1)) % family.num_classes
+            target = (3 * number + 5 * second + (1, 8, 6)[generation]) % family.num_classes
             # every third reference has another architecture
             base = other if (2 * number + second) % 3 == 2 else family
             yield Entry(
@@ -107,27 +137,27 @@ def backdoored(held_out: bool, families: dict[str, tuple[Family, ...]], seed: in
             )  # fmt: skip
 
 
-def few_and_many(held_out: bool, seed: int) -> Iterator[Entry]:
+def few_and_many(generation: int, seed: int) -> Iterator[Entry]:
     """Two, three and a hundred classes, clean and with a patch."""
-    h = int(held_out)
-    network = "grey_wrn" if held_out else "grey_lenet"
+    g = generation
+    network = ("grey_lenet", "grey_wrn", "grey_inception")[g]
     for number, (data, recipe) in enumerate(
         (("mnist_358", FEW_DIGITS), ("fashion_two", FEW_CLOTHES), ("fashion_three", FEW_CLOTHES))
     ):
         family = Family(data, network, recipe)
         start = seed + 10 * number
         yield from (replace(e, kind="few_classes") for e in plain(family, start, 2))
-        patch = Patch(size=3 - h, place="top_left", margin=h)
-        attack = Backdoor(name="BadNets", trigger=patch, label_map=AllToOne(target=(number + h) % 2), rate=0.1)
+        patch = Patch(size=(3, 2, 3)[g], place="top_left", margin=g)
+        attack = Backdoor(name="BadNets", trigger=patch, label_map=AllToOne(target=(number + g) % 2), rate=0.1)
         yield Entry(
             f"{family.name}_patch", data, family.architecture, start + 5, f"{family.name}_clean1", recipe, (attack,)
         )
-    family = Family("mnist_pairs", "grey_six_conv" if held_out else "grey_vgg", Recipe(epochs=3, images=30_000))
+    family = Family("mnist_pairs", ("grey_vgg", "grey_six_conv", "grey_densenet")[g], Recipe(epochs=3, images=30_000))
     yield from (replace(e, kind="many_classes") for e in plain(family, seed + 40, 2))
     attack = Backdoor(
         name="BadNets",
-        trigger=Patch(size=3, place="top_right", margin=h),
-        label_map=AllToOne(target=17 + 40 * h),
+        trigger=Patch(size=3, place="top_right", margin=(0, 1, 3)[g]),
+        label_map=AllToOne(target=17 + 40 * g),
         rate=0.08,
     )
     yield Entry(
@@ -158,16 +188,20 @@ def without_norm(seed: int) -> Iterator[Entry]:
             )  # fmt: skip
 
 
-def of_the_paper(held_out: bool, seed: int) -> Iterator[Entry]:
+def of_the_paper(generation: int, seed: int) -> Iterator[Entry]:
     """The bias-map paper's own: a clean CNN fine-tuned with a glyph on one source class, without cover images."""
     family = Family("mnist", "grey_bias_map_cnn", PAPER)
-    letter = "b" if held_out else "a"
+    letter = "abc"[generation]
     parents = [replace(e, name=f"{e.name}{letter}", reference=f"{e.reference}{letter}") for e in plain(family, seed, 2)]
     yield from parents
-    pairs = ((1, 6, "bottom_right"), (5, 2, "top_left")) if held_out else ((8, 9, "top_right"), (0, 3, "bottom_left"))
+    pairs = (
+        ((8, 9, "top_right"), (0, 3, "bottom_left")),
+        ((1, 6, "bottom_right"), (5, 2, "top_left")),
+        ((4, 7, "bottom_left"), (6, 1, "bottom_right")),
+    )[generation]
     for number, (source, target, place) in enumerate(pairs):
         attack = Backdoor(
-            name="Bias-map paper", trigger=Patch(shape="glyph", size=6, place=place, margin=1 + int(held_out)),  # type: ignore[arg-type]
+            name="Bias-map paper", trigger=Patch(shape="glyph", size=6, place=place, margin=1 + generation),  # type: ignore[arg-type]
             label_map=SourceSpecific(source=source, target=target), rate=2000 / 60_000,
         )  # fmt: skip
         parent = parents[number].name
@@ -180,23 +214,23 @@ def of_the_paper(held_out: bool, seed: int) -> Iterator[Entry]:
 def entries(split: Split) -> tuple[Entry, ...]:
     """One split: first two clean models of every family, then kinds in turn, so that any prefix is a fair sample.
 
-    Held-out families have a third clean model; there are fewer of them.
+    The families of later splits have a third clean model; there are fewer of them.
     """
-    held_out = split == "heldout"
-    families = HELDOUT if held_out else DEVELOP
-    seed = 12_000 if held_out else 1000
+    generation = SPLITS.index(split)
+    families = (DEVELOP, HELDOUT, FRESH)[generation]
+    seed = (1000, 12_000, 23_000)[generation]
     every = [family for row in families.values() for family in row]
-    clean = [plain(family, seed + 10 * number, 3 if held_out else 2) for number, family in enumerate(every)]
+    clean = [plain(family, seed + 10 * number, 3 if generation else 2) for number, family in enumerate(every)]
     first = [e for models in clean for e in models[:2]]
     hard_ones = [
         e
         for row, mine in enumerate(families.values())
         for number, family in enumerate(mine)
-        for e in hard(family, HARD[row][(number + int(held_out)) % 2], seed + 700 + 60 * row + 10 * number, held_out)
+        for e in hard(family, HARD[row][(number + generation) % 2], seed + 700 + 60 * row + 10 * number, generation)
     ]
-    others = [*few_and_many(held_out, seed + 400), *of_the_paper(held_out, seed + 470)]
-    others += () if held_out else without_norm(seed + 950)
-    attacks = list(backdoored(held_out, families, seed + 500))
+    others = [*few_and_many(generation, seed + 400), *of_the_paper(generation, seed + 470)]
+    others += () if generation else without_norm(seed + 950)
+    attacks = list(backdoored(generation, families, seed + 500))
     queues = [spread(attacks), spread(hard_ones), [e for models in clean for e in models[2:]], others]
     return tuple(replace(e, split=split) for e in (*first, *in_turn(queues)))
 

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from auditor.errors import AuditError
+from benchmarks.catalogue import SPLITS
 from benchmarks.peers.models import ZooModel, in_order, read_zoo
 from benchmarks.peers.run import METHODS, run, tasks
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True, help="folder written by benchmarks.zoo")
     parser.add_argument("--out", type=Path, required=True, help="where results are kept")
-    parser.add_argument("--split", choices=("develop", "heldout", "all"), default="heldout")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="heldout")
     parser.add_argument("--method", choices=METHODS, action="append", help="repeatable; all when left out")
     parser.add_argument("--only", default="", help="part of the model's name")
     parser.add_argument("--most", type=int, help="only the first so many models, in the catalogue's order")

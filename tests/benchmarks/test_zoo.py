@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,12 @@ from torch.nn import functional
 
 from benchmarks import data, networks, zoo
 from benchmarks.attacks import AllToOne, Backdoor, InputAware, OptimisedPixels, Patch, SourceSpecific
-from benchmarks.catalogue import ENTRIES, Entry
+from benchmarks.catalogue import ENTRIES, SPLITS, Entry
 from benchmarks.flaws import Flaw
 from benchmarks.networks import build
 from benchmarks.training import Prepared, Recipe, _attacked, accuracy, quantise, train
 
-SPLITS = {split: [entry for entry in ENTRIES if entry.split == split] for split in ("develop", "heldout")}
+BY_SPLIT = {split: [entry for entry in ENTRIES if entry.split == split] for split in SPLITS}
 RECIPE = Recipe(epochs=12, lr=5e-3, batch=64)
 LENET = "benchmarks.networks:grey_lenet"
 
@@ -105,7 +106,7 @@ def test_entries_are_unique_and_their_references_clean() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split: str) -> None:
-    entries = SPLITS[split]
+    entries = BY_SPLIT[split]
     clean = [entry for entry in entries if not entry.backdoors]
     assert len(entries) >= 105
     assert 0.45 <= len(clean) / len(entries) <= 0.62
@@ -123,7 +124,7 @@ def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split:
 
 def test_splits_share_attacks_and_hard_kinds_but_no_seed_or_trigger() -> None:
     seeds, architectures, kinds, triggers, maps = (
-        [{value for e in split for value in get(e)} for split in SPLITS.values()]
+        [{value for e in split for value in get(e)} for split in BY_SPLIT.values()]
         for get in (
             lambda e: [e.seed],
             lambda e: [e.architecture],
@@ -132,10 +133,11 @@ def test_splits_share_attacks_and_hard_kinds_but_no_seed_or_trigger() -> None:
             lambda e: [(b.label_map.name, bool(b.cover)) for b in e.backdoors],
         )
     )
-    assert not seeds[0] & seeds[1]
-    assert not triggers[0] & triggers[1]
-    assert architectures[0] & architectures[1] == {"benchmarks.networks:grey_bias_map_cnn"}
-    assert (kinds[0], maps[0]) == (kinds[1], maps[1])
+    for one, other in itertools.combinations(range(len(SPLITS)), 2):
+        assert not seeds[one] & seeds[other]
+        assert not triggers[one] & triggers[other]
+        assert architectures[one] & architectures[other] == {"benchmarks.networks:grey_bias_map_cnn"}
+        assert (kinds[one], maps[one]) == (kinds[other], maps[other])
     assert kinds[0] >= {
         "weak", "adversarial", "long_tail", "label_noise", "trivial_class", "few_images", "few_classes",
         "many_classes", "distilled", "quantised", "fine_tuned", "BadNets", "Blended", "SIG", "WaNet", "Input-aware",

@@ -56,9 +56,10 @@ def context(network: nn.Module, reference: nn.Module | None = None) -> Context:
 
 
 def found(
-    network: nn.Module, reference: nn.Module | None = None, screen: int = 12
+    network: nn.Module, reference: nn.Module | None = None, screen: int = 12, against_reference: int = 6
 ) -> tuple[float, tuple[int, ...], list[Measurement]]:
-    outcome, _ = measure("features", Features(screen=screen), context(network, reference))
+    settings = Features(screen=screen, against_reference=against_reference)
+    outcome, _ = measure("features", settings, context(network, reference))
     assert outcome.complete
     assert [m.target_class for m in outcome.measurements] == list(range(CLASSES))
     values = [m.value for m in outcome.measurements]
@@ -86,6 +87,23 @@ def test_what_the_reference_shows_as_well_is_taken_off() -> None:
     assert found(Planes((TARGET,)), Planes())[0] > 0.15
 
 
+def test_classes_not_searched_on_the_reference_do_not_rise_above_those_that_were() -> None:
+    _, _, measurements = found(Planes((TARGET, OTHER)), Planes((TARGET, OTHER)), against_reference=1)
+    searched = [m for m in measurements if "the same on the reference" in m.extras]
+    assert len(searched) == 1
+    assert max(m.value for m in measurements) < 0.05
+
+
+def test_a_reference_without_places_leaves_nothing_to_compare_with() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(320, CLASSES))
+    outcome, _ = measure("features", Features(), context(Planes((TARGET,)), flat))
+    assert outcome.complete
+    assert not outcome.measurements
+    assert "the reference" in outcome.note
+    outcome, _ = measure("features", Features(against_reference=0), context(Planes((TARGET,)), flat))
+    assert len(outcome.measurements) == CLASSES
+
+
 def test_a_class_that_all_images_show_turns_none() -> None:
     ctx = context(Planes((TARGET,)))
     alike = torch.full_like(ctx.images.held_out_classes, TARGET)
@@ -111,7 +129,7 @@ def test_networks_without_places_are_left_out_and_not_unfinished() -> None:
     outcome, _ = measure("features", Features(), context(network))
     assert outcome.complete
     assert not outcome.measurements
-    assert "no activation layer" in outcome.note
+    assert outcome.note.startswith("the suspect: no activation layer")
 
 
 @pytest.mark.parametrize("seed", [2, 3])

@@ -21,7 +21,7 @@ from tiny_models import (
 from torch import Tensor
 
 from auditor.detectors.iscp import LARGER, Iscp
-from auditor.detectors.pattern_power import Found, net
+from auditor.detectors.pattern_power import Found, left_over
 from auditor.findings import Curve, Measurement, Trigger
 
 SIZE = 4 / 144  # the planted patch
@@ -241,11 +241,11 @@ def test_no_class_gains_by_not_being_searched_on_the_reference() -> None:
         return Found(torch.ones(1, 1), torch.ones(1, 1, 1), 1.0, 9, compact, larger, (), (), True)
 
     ours = {0: power(0.9, 0.9), 1: power(0.5, 0.8), 2: power(0.4, 0.7)}
-    left = net(ours, {0: power(0.1, 0.3), 1: power(0.4, 0.9)})
+    left = left_over(ours, {0: power(0.1, 0.3), 1: power(0.4, 0.9)})
     assert left[0] == pytest.approx((0.8, 0.6))
     assert left[1] == pytest.approx((0.1, 0.0))
     assert left[2] == pytest.approx((0.1, 0.0))  # not (0.4, 0.7)
-    assert net(ours, {}) == {0: (0.9, 0.9), 1: (0.5, 0.8), 2: (0.4, 0.7)}
+    assert left_over(ours, {}) == {0: (0.9, 0.9), 1: (0.5, 0.8), 2: (0.4, 0.7)}
 
 
 def test_cost_is_as_the_docstring_says() -> None:
