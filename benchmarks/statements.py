@@ -1,4 +1,4 @@
-"""What README and reports say about detection rates, written from the table of held-out models.
+"""What README and reports say about detection rates, written from the tables of held-out and of fresh models.
 
 ``auditor/detection_rates.json`` is what an audit's blind spots are told from; the README's table is made of it.
 """
@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from auditor.blind_spots import told_of
-from auditor.detection_rates import Measured
+from auditor.detection_rates import Measured, by_split
 from benchmarks.judged import Judged
 from benchmarks.rates import Share, by, rates
+
+TOLD = {
+    "heldout": "Held-out models, whose results were in view when some rules and settings were chosen",
+    "fresh": "Fresh models, trained and scanned after all was chosen",
+}
+"""splits that are reported, and what is said of them"""
 
 ROOT = Path(__file__).parents[1]
 RATES = ROOT / "auditor" / "detection_rates.json"
@@ -42,20 +48,24 @@ def entry(mode: str, effort: str, rows: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def write(entries: Sequence[Mapping[str, Any]]) -> None:
-    """The file of rates, and the README's table."""
-    made = {"made_by": "python -m benchmarks.tables --split heldout", "rates": list(entries)}
+def write(split: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    """One split's rates in the file of rates, and the README's tables."""
+    before = json.loads(RATES.read_text(encoding="utf-8"))["splits"]
+    splits = {name: list(entries) if name == split else before.get(name, []) for name in TOLD}
+    made = {"made_by": "python -m benchmarks.tables", "splits": splits}
     RATES.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    from auditor.detection_rates import parse
-
+    by_split.cache_clear()
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    known = {(str(e["mode"]), str(e["effort"])): parse(e) for e in entries}
-    readme.write_text(BLOCK.sub(lambda found: found[1] + block(known) + found[3], text), encoding="utf-8")
+    readme.write_text(BLOCK.sub(lambda found: found[1] + block(by_split()) + found[3], text), encoding="utf-8")
 
 
-def block(known: Mapping[tuple[str, str], Measured]) -> str:
-    """The README's table of rates, in Markdown."""
+def block(known: Mapping[str, Mapping[tuple[str, str], Measured]]) -> str:
+    """The README's tables of rates, in Markdown."""
+    return "\n".join(f"{TOLD[split]}:\n\n{_table(rows)}" for split, rows in known.items() if rows)
+
+
+def _table(known: Mapping[tuple[str, str], Measured]) -> str:
     lines = [
         "| audits | effort | detected | right target | false alarms | clean called `backdoored` | median passes |",
         "|---|---|---|---|---|---|---|",

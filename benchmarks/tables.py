@@ -2,7 +2,7 @@
 
     python -m benchmarks.tables --zoo zoo --results results --split heldout
 
-For the held-out split it also writes what README and reports say of it (`benchmarks.statements`).
+For the held-out and the fresh split it also writes what README and reports say of it (`benchmarks.statements`).
 
 ``SPLIT.md`` holds the rates: over all, by attack, label map, architecture, kind of clean model, effort, without each
 detector. ``SPLIT_peers.md`` holds the peers on the same models (``--peers``), ``SPLIT_models.md`` every verdict;
@@ -229,13 +229,14 @@ def main() -> None:
     (options.out / f"{options.split}.md").write_text(text, encoding="utf-8")
     (options.out / f"{options.split}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
     draw(options.split, rows, options.out)
-    if options.split == "heldout":
+    if options.split in statements.TOLD:
         statements.write(
+            options.split,
             [
                 statements.entry(mode, effort, judged[mode])
                 for mode in kept
                 for effort, judged in (("quick", quick), ("standard", rows))
-            ]
+            ],
         )
     print(text.partition("## Detected")[0])
 
