@@ -31,7 +31,7 @@ COMPACT = 0.0125
 
 FAR = {LARGER: 1e-7, PLAIN: 1e-4}
 """p-values that no clean model comes near: by nulls that had not seen its network, the least on a develop model were
-9e-7 and 1.2e-4"""
+9e-7 and 1.2e-4 (`python -m benchmarks.calibrate` tells them)"""
 
 INSIDE, INSIDE_TESTS = frozenset({"features"}), 3
 """detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real

@@ -11,7 +11,8 @@ import pytest
 
 from auditor.calibration import Given
 from auditor.findings import Evidence
-from benchmarks.calibrate import TRAITS, Sample, fit_null, renewed
+from auditor.scoring import PLAIN
+from benchmarks.calibrate import TRAITS, Sample, fit_null, least_clean, renewed
 
 SHIPPED = Path(__file__).parents[2] / "auditor" / "calibration.json"
 
@@ -55,3 +56,19 @@ def test_renewing_changes_what_was_measured_and_nothing_else() -> None:
     assert after["statistics"][key]["count"] == 1
     assert {**after["statistics"], key: None} == {**before["statistics"], key: None}
     assert after["score"] == before["score"]
+
+
+def told(name: str, network: str, value: float, *, backdoored: bool = False, reference: bool = False) -> Sample:
+    card = {"name": name, "backdoored": backdoored, "architecture": f"grey_{network}", "dataset": name}
+    item = Evidence("iscp", PLAIN, value, np.nan, 1.0, 1.0, (0,))
+    given = Given(images=True, reference=reference, clean_accuracy=0.99)
+    return Sample(SimpleNamespace(card=card), given, (item,))  # type: ignore[arg-type]
+
+
+def test_the_least_clean_p_value_is_by_nulls_that_did_not_see_the_network() -> None:
+    others = [told(f"lenet{i}", "lenet", 0.05) for i in range(4)]
+    outlier = told("far", "vgg", 0.5)
+    ignored = [told("planted", "lenet", 1.0, backdoored=True), told("compared", "lenet", 1.0, reference=True)]
+    (found,) = least_clean([*others, outlier, *ignored]).values()
+    assert found[1] == "far"
+    assert found[0] < 0.02  # had the null seen it, its mean would be 0.14 and p 0.07
