@@ -67,6 +67,15 @@ def test_the_same_backdoor_in_the_reference_is_subtracted() -> None:
     assert alone[TARGET].value >= 0.9
 
 
+def test_classes_not_searched_on_the_reference_keep_no_more_than_those_that_were() -> None:
+    """An opaque blend of any class works on both models."""
+    opaque = Blend(opacity=0.9, strengths=FULL, screen=CLASSES, against_reference=1)
+    found = list(opaque.detect(make_context(Templates(), Templates())))
+    assert sum(m.extras["commanding predictive power, suspect"] > 0.5 for m in found) >= 3
+    assert sum("commanding predictive power, reference" in m.extras for m in found) == 1
+    assert max(m.value for m in found) <= 0.1
+
+
 def test_cost_is_as_the_docstring_says() -> None:
     ctx = make_context(Templates())
     list(Blend(steps=6, batch=4, screen=2).detect(ctx))
