@@ -31,7 +31,10 @@ def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome], num_classes: 
             "been trained to spoil."
         )
     if request.images is None and request.reference is not None and num_classes < FEWEST_CLASSES:
-        spots.append("With so few classes and no images, faint patterns over the whole image are not judged.")
+        spots.append(
+            "With so few classes and no images, neither faint patterns over the whole image nor shifts inside the "
+            "network are judged."
+        )
     spots += [f"{o.detector}: {o.note}." for o in outcomes if o.note]
     return tuple(spots)
 

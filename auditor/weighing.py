@@ -134,8 +134,9 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     """Whether an evidence can tell a trigger from a natural feature, with so many classes to compare.
 
     With few, some class is everybody's answer to texture, so only small patterns can; on class impressions, only
-    compact ones: clean models of two and three classes answer to all else there. Against a reference, faint patterns
-    over the whole image do not tell on class impressions: with few classes, no two clean models agree on those.
+    compact ones: clean models of two and three classes answer to all else there. Against a reference, neither faint
+    patterns over the whole image nor shifts inside the network tell on class impressions: with few classes, no two
+    clean models agree on those.
     """
     if num_classes >= FEWEST_CLASSES or (given.reference and given.images):
         return True
@@ -143,7 +144,7 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
         return False
     if given.reference:
-        return True
+        return item.detector not in INSIDE
     compact = bool(found) and all(m.trigger is not None and m.trigger.size <= COMPACT for m in found)
     return given.images or (kind_of(item) == "prominence" and compact)
 

@@ -535,6 +535,21 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
     assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
 
 
+def test_with_few_classes_and_no_images_a_shift_inside_the_network_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
+) -> None:
+    weighed(monkeypatch, features=1.0)
+    nulls["features/prominence"] = NULL
+    inside = per_class((0.9, 0.02, 0.0), name="features")
+    for given, classes, suspected in (
+        (Given(reference=True), 3, False),
+        (Given(reference=True), 6, True),
+        (Given(reference=True, images=True), 3, True),
+    ):
+        found = judge([inside], num_classes=classes, level=0.01, confirm_at=0.8, given=given)
+        assert (found.verdict is Verdict.SUSPICIOUS) == suspected
+
+
 def test_with_few_classes_and_no_images_a_reference_does_not_make_faint_patterns_telling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
