@@ -17,10 +17,13 @@ from auditor.reason import built_in, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
 from auditor.weighing import (
     COMPACT,
+    FAINT,
     INSIDE,
+    WHOLE_IMAGE,
     confirms,
     corrected,
     decided_by_compact_triggers,
+    is_confirmed,
     is_natural,
     tells,
     triggers_of,
@@ -93,7 +96,7 @@ def judge(
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
-    sure = bool(confirmed) or any(e.stands_out and (case.maps(e) or case.is_inside(e)) for e in standing)
+    sure = bool(confirmed) or any(e.stands_out and (case.maps(e) or case.is_unconfirmed(e)) for e in standing)
     return Judgement(
         verdict=verdict,
         score=max(case.together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if sure else 0.0),
@@ -152,7 +155,7 @@ class _Case:
     def by_score(self) -> tuple[str, ...]:
         """The detectors that are the reason for suspicion by the score alone, or unconfirmed; else none."""
         counting = [e for e in self.standing if self.counts(e)]
-        if not self.standing or not all(self.is_inside(e) for e in counting):
+        if not self.standing or not all(self.is_unconfirmed(e) for e in counting):
             return ()
         agreeing = (self.evidence[i] for i in self.together.agreeing)
         return tuple(dict.fromkeys(e.detector for e in (*counting, *agreeing)))
@@ -161,7 +164,7 @@ class _Case:
         """Whether one evidence is reason for suspicion by itself.
 
         A statistic of ours never is: it needs a confirmed trigger, or a label map that most images follow. But for what
-        is found inside the network: no trigger on images can confirm that.
+        is found inside the network: no trigger on images can confirm that; and for what `is_faint`.
         A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand
         out among all others as well; a larger one may be a natural feature (the inside of a sign). Somebody else's
         detector, of which no weight is known, is believed when it stands out.
@@ -169,7 +172,7 @@ class _Case:
         if self.convinces(item) and self._compact(item):
             return True
         return item.stands_out and (
-            item.confirmed or self.maps(item) or self.is_inside(item) or not is_weighed(item)
+            item.confirmed or self.maps(item) or self.is_unconfirmed(item) or not is_weighed(item)
         )
 
     def convinces(self, item: Evidence) -> bool:
@@ -192,6 +195,17 @@ class _Case:
     def is_inside(self, item: Evidence) -> bool:
         """Whether it was found inside the network, on images that a clean model's own wishes did not make."""
         return item.detector in INSIDE and (self.given.images or self.given.reference)
+
+    def is_faint(self, item: Evidence) -> bool:
+        """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""
+        return self.given.images and item.p_value <= FAINT and any(
+            m.trigger is not None and m.trigger.size > WHOLE_IMAGE and is_confirmed(m.trigger, self.confirm_at)
+            for m in triggers_of(self.outcomes, item)
+        )
+
+    def is_unconfirmed(self, item: Evidence) -> bool:
+        """Whether it is suspicious though nothing can confirm it."""
+        return self.is_inside(item) or self.is_faint(item)
 
     def named(self, leading: Evidence) -> tuple[int, ...]:
         """The classes to name: its own, or, where no statistic is reason enough alone, the one that they agree on.

@@ -33,6 +33,10 @@ FAR = {LARGER: 1e-7, PLAIN: 1e-4}
 """p-values that no clean model comes near: by nulls that had not seen its network, the least on a develop model were
 9e-7 and 1.2e-4 (`python -m benchmarks.calibrate` tells them)"""
 
+FAINT = 1e-8
+"""with images, a change of the whole image that works is reason for suspicion from here: by such nulls the least on a
+clean develop model is 3e-3, on any clean model 3e-7 (a weakly trained one)"""
+
 INSIDE, INSIDE_TESTS = frozenset({"features"}), 3
 """detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real
 images or against a reference, in the mean of all looks, that is reason for suspicion. They are no part of the family of

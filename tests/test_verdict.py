@@ -535,6 +535,31 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
     assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
 
 
+@pytest.mark.parametrize(
+    ("given", "mean", "works", "expected"),
+    [
+        (Given(images=True), 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(images=True), 0.02, 0.5, Verdict.NO_EVIDENCE),  # an image that does not work is no trigger
+        (Given(images=True), 0.08, 0.95, Verdict.NO_EVIDENCE),  # p 1e-5: a weakly trained clean model shows that
+        (Given(), 0.02, 0.95, Verdict.NO_EVIDENCE),
+    ],
+)
+def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
+    given: Given, mean: float, works: float, expected: Verdict, nulls: dict[str, Null],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    weighed(monkeypatch, search=0.5)
+    nulls["search/prominence"] = Null(mean, count=1000)
+    faint = per_class((0.02, 0.0, 0.95, 0.0, 0.0, 0.0), success=works)
+    whole = tuple(
+        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.25, np.float32))) for m in faint.measurements
+    )
+    found = judged(replace(faint, measurements=whole), given=given)
+    assert found.verdict is expected
+    if expected is Verdict.SUSPICIOUS:
+        assert (found.target_classes, found.by_score) == ((2,), ("search",))  # so it is looked at again
+
+
 def test_with_few_classes_and_no_images_a_shift_inside_the_network_does_not_tell(
     monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
 ) -> None:
