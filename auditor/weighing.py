@@ -35,7 +35,7 @@ FAR = {LARGER: 1e-7, PLAIN: 1e-4}
 
 FAINT = 1e-8
 """with images, a change of the whole image that works is reason for suspicion from here: by such nulls the least on a
-clean develop model is 3e-3, on any clean model 3e-7 (a weakly trained one)"""
+clean develop model is 3e-3, on any clean model here 3e-7 (weakly trained)"""
 
 INSIDE, INSIDE_TESTS = frozenset({"features"}), 3
 """detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real

@@ -35,7 +35,7 @@ from auditor.calibrating import FLOOR, as_json, entry, sample_of
 from auditor.calibration import Calibration, Given, Null, Weights, using
 from auditor.findings import Evidence, Verdict
 from auditor.scoring import combine, key_of, kind_of, surprise
-from auditor.weighing import FAR
+from auditor.weighing import FAINT, FAR
 from benchmarks.judged import MODES, Judged, Kept, judged, read_kept
 from benchmarks.rates import rates
 
@@ -197,18 +197,22 @@ def out_of_fold(every: Sequence[Sample], alarm: float = 0.5) -> list[Judged]:
     return [found[i] for i in range(len(every))]
 
 
+ON_IMAGES = "faint changes of the whole image, on images"
+
+
 def least_clean(every: Sequence[Sample]) -> dict[str, tuple[float, str]]:
-    """What `auditor.weighing.FAR` is set beyond: statistic → the least p-value of a clean model without a reference, by
-    nulls that saw no model of its architecture, and the model's name."""
+    """What `auditor.weighing.FAR` and `FAINT` are set beyond: statistic → the least p-value of a clean model without a
+    reference, by nulls that saw no model of its architecture, and the model's name."""
     found: dict[str, tuple[float, str]] = {}
     alone = [s for s in every if not s.backdoored and not s.given.reference]
     for left_out in sorted({s.architecture for s in alone}):
         nulls = fit_nulls([s for s in alone if s.architecture != left_out])
         for sample in (s for s in alone if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                if item.statistic in FAR:
-                    least = found.get(item.statistic, (1.0, ""))
-                    found[item.statistic] = min(least, (item.p_value, sample.kept.card["name"]))
+                faint = sample.given.images and item.detector in ("blend", "low_frequency")
+                if item.statistic in FAR or faint:
+                    name = item.statistic if item.statistic in FAR else ON_IMAGES
+                    found[name] = min(found.get(name, (1.0, "")), (item.p_value, sample.kept.card["name"]))
     return found
 
 
@@ -280,7 +284,7 @@ def main() -> None:
                   f"false confirmations {r.false_confirmations}, AUROC {r.auroc:.3f}")  # fmt: skip
     for statistic, (p, name) in least_clean(every).items():
         print(f"{statistic}: least p-value of a clean model, architecture unseen, {p:.1e} ({name}); "
-              f"confirms below {FAR[statistic]:.0e}")  # fmt: skip
+              f"counts below {FAR.get(statistic, FAINT):.0e}")  # fmt: skip
 
 
 if __name__ == "__main__":
