@@ -1,4 +1,4 @@
-"""What audits like this one detected of models that nothing was chosen on: the measured rates that come with a release.
+"""What audits like this one detected of models that no weight was fitted to: the measured rates of a release.
 
 ``detection_rates.json`` is written by ``python -m benchmarks.tables`` from the tables of two splits: held-out models,
 whose results were in view when some rules were set, and the fresh ones, made after that.

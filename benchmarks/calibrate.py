@@ -210,8 +210,8 @@ def least_clean(every: Sequence[Sample]) -> dict[str, tuple[float, str]]:
         for sample in (s for s in alone if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
                 faint = sample.given.images and item.detector in ("blend", "low_frequency")
-                if item.statistic in FAR or faint:
-                    name = item.statistic if item.statistic in FAR else ON_IMAGES
+                name = ON_IMAGES if faint else item.statistic
+                if faint or name in FAR:
                     found[name] = min(found.get(name, (1.0, "")), (item.p_value, sample.kept.card["name"]))
     return found
 
