@@ -18,7 +18,7 @@ from typing import Any
 
 from auditor import worker
 from auditor.archive import save_text
-from auditor.calibration import VERSION, Calibration, Given, Null, read, shipped
+from auditor.calibration import VERSION, Calibration, Given, Null, Weights, read, shipped
 from auditor.errors import AuditError
 from auditor.findings import Audit, Evidence, Verdict
 from auditor.progress import Progress
@@ -132,18 +132,24 @@ def entry(null: Null) -> dict[str, Any]:
 
 def as_json(calibration: Calibration, models: Mapping[str, int]) -> dict[str, Any]:
     """A calibration as `auditor.calibration.parse` reads it; ``models`` says what it was made of."""
-    weights = calibration.weights
+    alone = {} if calibration.alone is None else {"score_alone": score_as_json(calibration.alone)}
     return {
         "version": VERSION,
         "made_by": calibration.made_by,
         "models": dict(models),
         "statistics": {key: entry(null) for key, null in sorted(calibration.nulls.items())},
-        "score": {
-            "intercept": weights.intercept,
-            "weights": dict(weights.of),
-            "cap": weights.cap,
-            "confirmed_cap": weights.confirmed_cap,
-            "alarm": weights.alarm,
-            "prior": weights.prior,
-        },
+        "score": score_as_json(calibration.weights),
+        **alone,
+    }
+
+
+def score_as_json(weights: Weights) -> dict[str, Any]:
+    """How evidence is weighed, as `auditor.calibration.parse` reads it."""
+    return {
+        "intercept": weights.intercept,
+        "weights": dict(weights.of),
+        "cap": weights.cap,
+        "confirmed_cap": weights.confirmed_cap,
+        "alarm": weights.alarm,
+        "prior": weights.prior,
     }

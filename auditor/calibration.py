@@ -134,6 +134,19 @@ class Calibration:
     nulls: dict[str, Null]
     weights: Weights
     made_by: str = ""
+    alone: Weights | None = None
+    """of audits of the suspect and nothing else, where statistics are worth something else; None = ``weights``"""
+
+
+def _weights(score: Any) -> Weights:
+    return Weights(
+        intercept=float(score["intercept"]),
+        of={str(k): float(v) for k, v in score["weights"].items()},
+        cap=float(score["cap"]),
+        confirmed_cap=float(score["confirmed_cap"]),
+        alarm=float(score["alarm"]),
+        prior=float(score["prior"]),
+    )
 
 
 def parse(data: Any, name: str) -> Calibration:
@@ -150,15 +163,8 @@ def parse(data: Any, name: str) -> Calibration:
             )
             for key, e in data["statistics"].items()
         }
-        score = data["score"]
-        weights = Weights(
-            intercept=float(score["intercept"]),
-            of={str(k): float(v) for k, v in score["weights"].items()},
-            cap=float(score["cap"]),
-            confirmed_cap=float(score["confirmed_cap"]),
-            alarm=float(score["alarm"]),
-            prior=float(score["prior"]),
-        )
+        weights = _weights(data["score"])
+        alone = _weights(data["score_alone"]) if "score_alone" in data else None
         if any(not null.mean > 0 or null.count < 1 for null in known.values()):
             raise ValueError("means must be above 0")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -166,7 +172,7 @@ def parse(data: Any, name: str) -> Calibration:
             f"expected a calibration in '{name}', got something else ({type(error).__name__}: {error}); give a file "
             "that audit calibrate wrote"
         ) from None
-    return Calibration(known, weights, str(data.get("made_by", "")))
+    return Calibration(known, weights, str(data.get("made_by", "")), alone)
 
 
 @cache
@@ -207,6 +213,8 @@ def nulls() -> dict[str, Null]:
     return (_IN_USE.get() or shipped()).nulls
 
 
-def weights() -> Weights:
-    """How statistics are weighed together."""
-    return (_IN_USE.get() or shipped()).weights
+def weights(given: Given) -> Weights:
+    """How statistics are weighed together in an audit of that kind."""
+    known = _IN_USE.get() or shipped()
+    alone = not given.reference and not given.images
+    return known.alone if alone and known.alone is not None else known.weights

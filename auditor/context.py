@@ -35,6 +35,8 @@ class SearchImages:
     held_out_classes: Tensor
     """(M,)"""
     facts: ImageFacts
+    made: bool = False
+    """whether they were made for the model, for want of real ones"""
     robust: SearchImages | None = None
     """class impressions by robust steps, for label maps; None with real images, or where few were reached"""
 

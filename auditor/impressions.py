@@ -1,9 +1,9 @@
-"""Search images out of nothing: procedural "dead leaves", pulled until the model is sure of a class.
+"""Search images out of nothing: procedural pictures, pulled until the model is sure of a class.
 
-Dead leaves (Lee, Mumford & Huang, 2001: occluding shapes with scale-invariant sizes) have the edges and the spectrum of
-natural images, but most models file them under one or two classes and near their borders. So each is pulled by a few
-normalised gradient steps until the model is confident of one class: a *class impression* (Mopuri et al., 2018),
-balanced over the classes, no data needed.
+Most procedural pictures (`auditor.procedural`) are filed under one or two classes and near their borders. So for each
+class the nearest of thousands are taken, and pulled by a few normalised gradient steps until the model is confident of
+the class: a *class impression* (Mopuri et al., 2018), balanced over the classes, no data needed. The fewer steps a
+picture needs, the more it answers to a trigger as a photograph does.
 
 Raw gradients make adversarial examples, which answer to a pattern as no photograph does: a trigger that should send
 each class to one of its own sends hardly any. So label maps are searched on others, whose steps are *robust*: they
@@ -18,16 +18,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 from auditor.classifier import Classifier
+from auditor.procedural import MAX_SIDE, dead_leaves, enlarged, scenes
 
-MAX_SIDE = 64
-"""larger images are generated at this side and enlarged"""
-
-STROKES = 5
-"""mean number of shapes in a sparse image"""
+POOL, PART, LEAVES = 9000, 500, 6
+"""procedural pictures to choose from, how many are made at a time, and every how manieth part is of leaves"""
 
 SIDE = 32
 """side of the images that steps, shifts and blur are meant for; with others they go"""
@@ -43,41 +40,6 @@ BLUR = 1.0
 
 LOOK_EVERY = 3
 """steps after which it is asked whether an image has arrived"""
-
-
-def dead_leaves(count: int, shape: tuple[int, int, int], rng: torch.Generator, leaves: int = 40) -> Tensor:
-    """Procedural images, (count, C, H, W) in [0, 1]."""
-    c, height, width = shape
-    h, w = min(height, MAX_SIDE), min(width, MAX_SIDE)
-    ys = torch.linspace(0, 1, h).view(1, h, 1)
-    xs = torch.linspace(0, 1, w).view(1, 1, w)
-
-    def uniform(*size: int) -> Tensor:
-        return torch.rand(*size, generator=rng)
-
-    # every other image is a plain ground with a few strokes: drawings and digits are no dead leaves
-    sparse = torch.arange(count).view(-1, 1, 1) % 2 == 1
-    ground = torch.where(uniform(count, 1, 1, 1) < 0.5, uniform(count, 1, 1, 1).round(), uniform(count, c, 1, 1))
-    images = ground.expand(count, c, h, w).clone()
-    for _ in range(leaves):
-        y0, x0, angle = uniform(3, count, 1, 1)
-        angle = angle * torch.pi
-        # radius density ~ r^-3 between 1/20 and 1/2 of the side: scale invariance
-        radius = (400 - uniform(count, 1, 1) * (400 - 4)).rsqrt()
-        radius = torch.where(sparse, 0.1 + 0.35 * uniform(count, 1, 1), radius)
-        aspect = torch.where(sparse, 0.1 + 0.4 * uniform(count, 1, 1), 0.4 + 0.6 * uniform(count, 1, 1))
-        u = (xs - x0) * angle.cos() + (ys - y0) * angle.sin()
-        v = ((ys - y0) * angle.cos() - (xs - x0) * angle.sin()) / aspect
-        disc = (u**2 + v**2) < radius**2
-        box = torch.maximum(u.abs(), v.abs()) < radius * 0.85
-        drawn = ~sparse | (uniform(count, 1, 1) < STROKES / leaves)
-        leaf = (torch.where(uniform(count, 1, 1) < 0.5, disc, box) & drawn).unsqueeze(1)
-        colour = uniform(count, c, 1, 1)
-        shade = (uniform(count, c, 1, 1) - 0.5) * (u / radius).unsqueeze(1) * 0.5
-        images = torch.where(leaf, (colour + shade).clamp(0, 1), images)
-    if (h, w) != (height, width):
-        images = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
-    return images.clamp_(0, 1)
 
 
 @dataclass(frozen=True)
@@ -106,33 +68,50 @@ def class_impressions(
     """Images that every model in ``models`` files under the wanted class with the confidence of ``reach``.
 
     For each class the procedural images whose margin is nearest to the wanted one (not the surest: a trigger has to
-    overcome the margin) are moved by ℓ2-normalised gradient steps. Costs at most ``per_class · K · steps`` image passes
-    a model, a fifth more with ``robust`` steps.
+    overcome the margin) are moved by ℓ2-normalised gradient steps. Costs at most ``POOL / 2 + per_class · K · steps``
+    image passes a model, a fifth more steps with ``robust`` ones.
 
     Returns (N, C, H, W) images and (N,) classes; N is less than ``per_class · K`` where a class could not be reached,
     with robust steps often a third.
     """
     reach = reach or (ROBUST if robust else RAW)
-    suspect = models[0]
-    wanted = classes if classes is not None else list(range(suspect.num_classes))
-    pool = dead_leaves(max(256, min(2000, 2 * per_class * len(wanted))), suspect.input_shape, rng)
-    margins = torch.stack([_margins(m.probabilities(pool)) for m in models]).amin(0)
-    goal = math.log(reach.confidence / (1 - reach.confidence))
-    starts, targets = [], []
-    for target in wanted:
-        nearest = (margins[:, target] - goal).abs().topk(min(per_class, len(pool)), largest=False).indices
-        starts.append(pool[nearest])
-        targets.append(torch.full((len(nearest),), target))
-    images, labels = torch.cat(starts), torch.cat(targets)
+    wanted = classes if classes is not None else list(range(models[0].num_classes))
+    starts = _nearest(models, per_class, wanted, reach, rng)
+    images, labels = starts.flatten(0, 1), torch.tensor(wanted).repeat_interleave(starts.shape[1])
     # small images take shorter steps
     reach = replace(reach, step_size=reach.step_size * (images[0].numel() / (3 * SIDE**2)) ** 0.5)
-    size = suspect.batch_images
+    size = models[0].batch_images
     done = [
         _pull_robustly(models, part, target, reach, rng) if robust else _pull(models, part, target, reach)
         for part, target in zip(images.split(size), labels.split(size), strict=True)
     ]
     arrived = torch.cat([there for _, there in done])
     return torch.cat([x for x, _ in done])[arrived], labels[arrived]
+
+
+def _nearest(
+    models: list[Classifier], per_class: int, wanted: list[int], reach: Reach, rng: torch.Generator
+) -> Tensor:
+    """For each wanted class those of `POOL` procedural images of which the models are most nearly as sure as ``reach``.
+
+    Returns (classes, per_class, C, H, W). The images are made, asked about and forgotten part by part, small where the
+    model's are large.
+    """
+    shape = models[0].input_shape
+    small = (shape[0], min(shape[1], MAX_SIDE), min(shape[2], MAX_SIDE))
+    goal = math.log(reach.confidence / (1 - reach.confidence))
+    per_class = min(per_class, PART)
+    rows = torch.arange(len(wanted)).unsqueeze(1)
+    images, distances = torch.zeros(len(wanted), 0, *small), torch.zeros(len(wanted), 0)
+    for part in range(POOL // PART):
+        pictures = (dead_leaves if part % LEAVES == 0 else scenes)(PART, small, rng)
+        asked = enlarged(pictures, shape)
+        margins = torch.stack([_margins(m.probabilities(asked))[:, wanted] for m in models]).amin(0)
+        near = (margins.T - goal).abs().topk(per_class, largest=False)
+        images, distances = torch.cat([images, pictures[near.indices]], 1), torch.cat([distances, near.values], 1)
+        best = distances.topk(per_class, largest=False)
+        images, distances = images[rows, best.indices], best.values
+    return enlarged(images.flatten(0, 1), shape).view(len(wanted), per_class, *shape)
 
 
 def _margins(probabilities: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.calibration import Weights, weights
+from auditor.calibration import Weights
 from auditor.findings import Evidence
 
 
@@ -59,9 +59,9 @@ def key_of(item: Evidence) -> str:
     return f"{item.detector}/{kind_of(item)}"
 
 
-def is_weighed(item: Evidence) -> bool:
+def is_weighed(item: Evidence, model: Weights) -> bool:
     """Whether the calibration knows what a statistic is worth beside others."""
-    return key_of(item) in weights().of
+    return key_of(item) in model.of
 
 
 def surprise(item: Evidence, model: Weights) -> float:
@@ -80,11 +80,10 @@ def _part(item: Evidence, model: Weights) -> float:
     return part if item.confirmed else min(part, max(0.0, -model.intercept - 0.1))
 
 
-def combine(evidence: Sequence[Evidence], model: Weights | None = None) -> Combined:
+def combine(evidence: Sequence[Evidence], model: Weights) -> Combined:
     """The score of an audit; nothing known (no evidence) scores 0."""
     if not evidence:
         return Combined(0.0, False, None, ())
-    model = model or weights()
     support: dict[int, float] = {}
     parts = [_part(item, model) for item in evidence]
     for item, part in zip(evidence, parts, strict=True):

@@ -13,9 +13,10 @@ from auditor.context import SearchImages
 from auditor.errors import ImagesError
 from auditor.findings import ImageFacts, Picture
 from auditor.images import LoadedImages, load_images
-from auditor.impressions import class_impressions, dead_leaves
+from auditor.impressions import class_impressions
 from auditor.measuring import generator
 from auditor.preflight import Preflight, preflight
+from auditor.procedural import dead_leaves
 from auditor.progress import Progress
 from auditor.request import ScanRequest
 
@@ -181,4 +182,6 @@ def _split(
         samples=samples,
         clean_accuracy=clean_accuracy,
     )
-    return SearchImages(pixels[search], classes[search], pixels[held_out], classes[held_out], facts)
+    return SearchImages(
+        pixels[search], classes[search], pixels[held_out], classes[held_out], facts, made=loaded is None
+    )

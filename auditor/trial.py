@@ -6,9 +6,9 @@ import torch
 
 from auditor.findings import Trial
 from auditor.images import load_images
-from auditor.impressions import dead_leaves
 from auditor.models import open_suspect
 from auditor.preflight import preflight
+from auditor.procedural import dead_leaves
 from auditor.request import ScanRequest
 
 PROBES = 200

@@ -99,7 +99,7 @@ def judge(
     sure = bool(confirmed) or any(e.stands_out and (case.maps(e) or case.is_unconfirmed(e)) for e in standing)
     return Judgement(
         verdict=verdict,
-        score=max(case.together.score, SWITCH_SCORE if switches else 0.0, weights().alarm if sure else 0.0),
+        score=max(case.together.score, SWITCH_SCORE if switches else 0.0, weights(given).alarm if sure else 0.0),
         reason=reason,
         target_classes=named,
         source_classes=leading.source_classes if leading else (),
@@ -130,7 +130,7 @@ class _Case:
     @cached_property
     def together(self) -> Combined:
         """The score."""
-        return combine(self.evidence)
+        return combine(self.evidence, weights(self.given))
 
     @cached_property
     def standing(self) -> list[Evidence]:
@@ -172,7 +172,7 @@ class _Case:
         if self.convinces(item) and self._compact(item):
             return True
         return item.stands_out and (
-            item.confirmed or self.maps(item) or self.is_unconfirmed(item) or not is_weighed(item)
+            item.confirmed or self.maps(item) or self.is_unconfirmed(item) or not is_weighed(item, weights(self.given))
         )
 
     def convinces(self, item: Evidence) -> bool:

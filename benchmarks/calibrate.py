@@ -3,198 +3,80 @@
     python -m benchmarks.evaluate --zoo zoo --split develop --out results --jobs 2
     python -m benchmarks.calibrate --zoo zoo --results results
 
-With ``--renew``, only the nulls of what these audits measured (`benchmarks.evaluate --detector NAME`).
+With ``--renew``, only the nulls of what these audits measured (`benchmarks.evaluate --detector NAME`, ``--mode``), and,
+from whole audits of the suspect alone, what statistics are worth in these.
 
-For each judged statistic, and for each mode (with images or class impressions, with a reference or without), an
-exponential null from the clean models; its scale depends on the number of classes, the input size and the clean
-accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Models of one network
-and data set are alike, so a null is as certain as the number of such groups, not of models. Then the weights of the
-score: a logistic model of the statistics' evidence with weights of at least 0, held near 1 (fitted to a few dozen
-models they did no better on unseen architectures than equal ones), clean and backdoored models counting alike, and
-among these the attacks, so that many variants of one do not drown the others. Where the score alarms is set so that
-clean models of the develop split, judged by a calibration that never saw their architecture, alarm in at most
-``--false-alarms`` of the cases, before what only the score suspects is measured again.
+Nulls come from the clean models, for each mode (with images or class impressions, with a reference or without), and the
+weights of the score from all (`benchmarks.fitting`). Where the score alarms is set so that clean models of the develop
+split, judged by a calibration that never saw their architecture, alarm in at most ``--false-alarms`` of the cases,
+before what only the score suspects is measured again. Audits of the suspect alone have weights and an alarm of their
+own: what a statistic is worth on class impressions it is not on photographs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import minimize
 
-from auditor.calibrating import FLOOR, as_json, entry, sample_of
-from auditor.calibration import Calibration, Given, Null, Weights, using
-from auditor.findings import Evidence, Verdict
-from auditor.scoring import combine, key_of, kind_of, surprise
+from auditor.calibrating import as_json, entry, score_as_json
+from auditor.calibration import Calibration, Null, Weights, parse, using
+from auditor.findings import Verdict
 from auditor.weighing import FAINT, FAR
-from benchmarks.judged import MODES, Judged, Kept, judged, read_kept
+from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_values
+from benchmarks.judged import MODES, Judged, judged
 from benchmarks.rates import rates
 
-TRAITS = ("classes", "size", "weakness")
-CAP = 3.0
-PRIOR_WEIGHT = 1.0
-"""what a statistic counts for as long as the models do not say otherwise"""
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One audited model: what was seen, and the truth."""
-
-    kept: Kept
-    given: Given
-    evidence: tuple[Evidence, ...]
-    """p-values not yet formed"""
-    in_shares: frozenset[str] = frozenset()
-    """detectors whose values are shares of images"""
-
-    @property
-    def backdoored(self) -> bool:
-        """The truth."""
-        return bool(self.kept.card["backdoored"])
-
-    @property
-    def architecture(self) -> str:
-        """Grey and colour variants of a network are one."""
-        return str(self.kept.card["architecture"]).partition("_")[2]
-
-    @property
-    def group(self) -> str:
-        """Models of one group are alike: network and data set."""
-        return f"{self.kept.card['architecture']} {self.kept.card['dataset']}"
-
-
-def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) -> list[Sample]:
-    """All audits of a split that exist."""
-    found = []
-    for mode in modes:
-        for kept in read_kept(zoo, results, split, mode):
-            measured = sample_of(kept.audit, images=kept.images)
-            found.append(Sample(kept, measured.given, measured.evidence, measured.in_shares))
-    return found
-
-
-def fit_nulls(clean: Sequence[Sample], near: Mapping[str, Mapping[str, float]] | None = None) -> dict[str, Null]:
-    """Key → null, from clean models; slopes are held near those of ``near``, else near 0."""
-    slopes = near or {}
-    seen: dict[str, list[tuple[float, Sample]]] = defaultdict(list)
-    for sample in clean:
-        for item in sample.evidence:
-            seen[sample.given.keys(item.detector, kind_of(item))[0]].append((item.value, sample))
-    return {
-        key: fit_null(
-            [v for v, _ in pairs],
-            [s.given for _, s in pairs],
-            len({s.group for _, s in pairs}),
-            near=slopes.get(key),
-            shares=key.partition("/")[0] in pairs[0][1].in_shares,
-        )
-        for key, pairs in sorted(seen.items())
-    }
-
-
-def fit_null(
-    values: Sequence[float],
-    given: Sequence[Given],
-    groups: int,
-    ridge: float = 0.5,
-    near: Mapping[str, float] | None = None,
-    shares: bool = False,
-) -> Null:
-    """Exponential with a log-linear scale: minimises Σ log m + v / m + ridge · |slopes − near|²; means ≥ FLOOR.
-
-    Of ``shares``, v is −log(1 − share).
-    """
-    scale = Null(FLOOR, groups, shares=shares)
-    prior = np.array([(near or {}).get(name, 0.0) for name in TRAITS])
-    v = np.array([max(FLOOR, scale.scaled(value)) for value in values])
-    x = np.array([[g.traits[name] for name in TRAITS] for g in given])
-
-    def loss(theta: np.ndarray) -> float:
-        log_mean = theta[0] + x @ theta[1:]
-        return float((log_mean + v * np.exp(-log_mean)).sum() + ridge * ((theta[1:] - prior) ** 2).sum())
-
-    start = np.array([math.log(v.mean()), *prior])
-    theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(-4, 4)] * len(TRAITS)]).x
-    slopes = {name: round(float(b), 3) for name, b in zip(TRAITS, theta[1:], strict=True)}
-    return Null(round(max(FLOOR, math.exp(theta[0])), 4), groups, slopes, shares)
-
-
-def with_p_values(sample: Sample, nulls: dict[str, Null]) -> list[Evidence]:
-    """The evidence of one model, judged by these nulls."""
-    done = []
-    for item in sample.evidence:
-        null = sample.given.null(nulls, item.detector, kind_of(item))
-        done.append(replace(item, p_value=null.p_value(item.value) if null else 1.0))
-    return done
-
-
-def balanced(attacks: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Weights of samples, sum 1: clean ones (no attack) half of it, each attack the same share of the other half."""
-    counts = Counter(attacks)
-    planted = max(1, len(counts) - ("" in counts))
-    return np.array([0.5 / counts[name] / (1 if not name else planted) for name in attacks])
-
-
-def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 0.3) -> Weights:
-    """Logistic regression on the evidence that names the leading class, with weights near `PRIOR_WEIGHT`."""
-    judged = [with_p_values(s, nulls) for s in train]
-    names = sorted({key_of(item) for items in judged for item in items})
-    truth = np.array([1.0 if s.backdoored else -1.0 for s in train])
-    balance = balanced([str(s.kept.card["attack"]) if s.backdoored else "" for s in train])
-    model = Weights(of=dict.fromkeys(names, 1.0), cap=CAP)
-    for _ in range(4):  # which class leads depends on the weights, and they on it
-        x, free = np.zeros((len(judged), len(names))), np.zeros((len(judged), len(names)), dtype=bool)
-        for row, items in enumerate(judged):
-            leading = combine(items, model).target_class
-            for item in items:
-                if leading in item.target_classes:
-                    column = names.index(key_of(item))
-                    x[row, column] += surprise(item, model)
-                    free[row, column] |= item.confirmed
-
-        def loss(theta: np.ndarray, x: np.ndarray = x, free: np.ndarray = free) -> float:
-            parts = x * theta[1:]
-            # as in scoring: unconfirmed, no statistic reaches even odds alone
-            parts = np.where(free, parts, np.minimum(parts, max(0.0, -theta[0] - 0.1)))
-            margin = truth * (theta[0] + parts.sum(1))
-            loss = float((balance * np.logaddexp(0, -margin)).sum())
-            return loss + ridge * float(((theta[1:] - PRIOR_WEIGHT) ** 2).mean())
-
-        start = np.array([model.intercept, *(model.of[name] for name in names)])
-        theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(0, None)] * len(names)]).x
-        model = Weights(float(theta[0]), dict(zip(names, theta[1:].tolist(), strict=True)), CAP)
-    return model
-
-
-def fit(every: Sequence[Sample], alarm: float = 0.5) -> Calibration:
+def fit(every: Sequence[Sample], alarm: float = 0.5, alone_alarm: float = 0.5) -> Calibration:
     """Nulls and weights from these audits."""
     nulls = fit_nulls([s for s in every if not s.backdoored])
-    model = fit_weights(every, nulls)
-    weights = replace(
-        model,
-        intercept=round(model.intercept, 4),
-        of={k: round(v, 4) for k, v in model.of.items()},
-        alarm=round(min(alarm, 0.999), 4),
-    )
-    return Calibration(nulls, weights, "python -m benchmarks.calibrate, models of the develop split")
+    weights, alone = rounded(fit_weights(every, nulls), alarm), alone_of(every, nulls, alone_alarm)
+    return Calibration(nulls, weights, "python -m benchmarks.calibrate, models of the develop split", alone)
 
 
-def out_of_fold(every: Sequence[Sample], alarm: float = 0.5) -> list[Judged]:
+def alone_of(every: Sequence[Sample], nulls: dict[str, Null], alarm: float) -> Weights | None:
+    """The weights of audits of the suspect alone; None where these samples are no audits of clean and of backdoored."""
+    alone = [s for s in every if is_alone(s)]
+    if not any(s.backdoored for s in alone) or all(s.backdoored for s in alone):
+        return None
+    return rounded(fit_weights(alone, nulls), alarm)
+
+
+def is_alone(sample: Sample) -> bool:
+    """Whether there was nothing but the suspect."""
+    return not sample.given.images and not sample.given.reference
+
+
+def rounded(model: Weights, alarm: float) -> Weights:
+    """Weights as they are written, with where they alarm."""
+    of = {k: round(v, 4) for k, v in model.of.items()}
+    return replace(model, intercept=round(model.intercept, 4), of=of, alarm=round(min(alarm, 0.999), 4))
+
+
+Fit = Callable[[Sequence[Sample]], Calibration]
+
+
+def out_of_fold(every: Sequence[Sample], fit_to: Fit) -> list[Judged]:
     """The verdict on each sample by a calibration that saw no model of its architecture."""
     found: dict[int, Judged] = {}
     for left_out in sorted({s.architecture for s in every}):
-        with using(fit([s for s in every if s.architecture != left_out], alarm)):
+        with using(fit_to([s for s in every if s.architecture != left_out])):
             found |= {i: judged(s.kept) for i, s in enumerate(every) if s.architecture == left_out}
     return [found[i] for i in range(len(every))]
+
+
+def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:
+    """The score that clean models exceed in ``false_alarms`` of the cases; of 0.5 at least."""
+    # a confirmed trigger decides whatever the alarm is
+    clean = [r.score for r in verdicts if not r.backdoored and r.verdict is not Verdict.BACKDOORED]
+    return max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3) if clean else 0.5
 
 
 ON_IMAGES = "faint changes of the whole image, on images"
@@ -218,14 +100,16 @@ def least_clean(every: Sequence[Sample]) -> dict[str, tuple[float, str]]:
 
 def calibrate(every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
     """The content of calibration.json, and the verdicts on these models out of fold."""
-    # a confirmed trigger decides whatever the alarm is
-    clean = [r.score for r in out_of_fold(every) if not r.backdoored and r.verdict is not Verdict.BACKDOORED]
-    alarm = max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3)
+    first = out_of_fold(every, fit)
+    alone = [is_alone(s) for s in every]
+    alarm = alarm_of([v for v, a in zip(first, alone, strict=True) if not a], false_alarms)
+    alone_alarm = alarm_of([v for v, a in zip(first, alone, strict=True) if a], false_alarms)
     models = {
         "clean audits": sum(not s.backdoored for s in every),
         "backdoored audits": sum(s.backdoored for s in every),
     }
-    return as_json(fit(every, alarm), models), out_of_fold(every, alarm)
+    final = partial(fit, alarm=alarm, alone_alarm=alone_alarm)
+    return as_json(final(every), models), out_of_fold(every, final)
 
 
 def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
@@ -242,17 +126,31 @@ def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     return {**found, "statistics": statistics, "score": {**found["score"], "weights": weights}}
 
 
-def renewed(before: dict[str, Any], clean: Sequence[Sample]) -> dict[str, Any]:
+def renewed(before: dict[str, Any], every: Sequence[Sample], alarm: float = 0.5) -> dict[str, Any]:
     """The calibration ``before``, with new nulls for what these audits of clean models measured.
 
     For a detector that searches better than it did, audited alone and on fewer models: so slopes are held near those
-    from before, and the nulls are only as certain as the groups of models now. The weights of the score stay.
+    from before, and the nulls are only as certain as the groups of models now. The weights of the score stay, but for
+    those of audits of the suspect alone, where such are among them.
     """
     statistics = dict(before["statistics"])
+    clean = [s for s in every if not s.backdoored]
     for key, null in fit_nulls(clean, {k: e.get("slopes", {}) for k, e in statistics.items()}).items():
-        if key in statistics:
-            statistics[key] = entry(null)
-    return {**before, "statistics": statistics}
+        statistics[key] = entry(null)
+    found = {**before, "statistics": statistics}
+    alone = alone_of(every, parse(found, "renewed").nulls, alarm)
+    return found if alone is None else {**found, "score_alone": score_as_json(alone)}
+
+
+def renew(before: dict[str, Any], every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
+    """`renewed`, with where audits of the suspect alone alarm; and the verdicts out of fold."""
+
+    def fit_to(samples: Sequence[Sample], alarm: float = 0.5) -> Calibration:
+        return parse(renewed(before, samples, alarm), "renewed")
+
+    first = out_of_fold(every, fit_to)
+    alarm = alarm_of([v for v, s in zip(first, every, strict=True) if is_alone(s)], false_alarms)
+    return renewed(before, every, alarm), out_of_fold(every, partial(fit_to, alarm=alarm))
 
 
 def main() -> None:
@@ -267,16 +165,14 @@ def main() -> None:
     )
     options = parser.parse_args()
     every = samples(options.zoo, options.results, "develop")
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else None
     if options.renew:
-        before = json.loads(options.out.read_text(encoding="utf-8"))
-        found = renewed(before, [s for s in every if not s.backdoored])
-        options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        return
-    found, verdicts = calibrate(every, options.false_alarms)
-    if options.out.exists():
-        found = keeping(found, json.loads(options.out.read_text(encoding="utf-8")))
+        found, verdicts = renew(before or {}, every, options.false_alarms)
+    else:
+        found, verdicts = calibrate(every, options.false_alarms)
+        found = keeping(found, before) if before else found
     options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found["score"], indent=2))
+    print(json.dumps({k: v for k, v in found.items() if k.startswith("score")}, indent=2))
     for mode in MODES:
         if rows := [v for v, s in zip(verdicts, every, strict=True) if s.kept.mode == mode]:
             r = rates(rows)

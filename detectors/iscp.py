@@ -14,6 +14,7 @@ from torch import Tensor
 from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
 
 from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, left_over, measured
+from .pattern_refinement import Refinement, refine, rungs_of
 from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, search, usual_margin
 
 MOST_TESTED = 2000
@@ -46,12 +47,14 @@ class Iscp:
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
     Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, fewer beyond some 20 classes
-    (`pattern_search.rungs`), and about as much to test. N is 1 for more canvases than `MOST_VALUES` (ImageNet's).
+    (`pattern_search.rungs`), and about as much to test; some 600 more for each pattern that is refined. N is 1 for more
+    canvases than `MOST_VALUES` (ImageNet's).
 
     Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps; minibatches are drawn at
     random; after a third of the steps only the ``screen`` classes of lowest loss are searched on, and then those that
     lead in the test all the same (``reprieve``: a large patch is slow to show); besides the strongest pixels
-    (``sizes``) the strongest square window (``windows``) is tried; with a reference, what the reference yields to the
+    (``sizes``) the strongest square window (``windows``) is tried; on class impressions what was found is pruned to the
+    pixels that count (``refine``), and the better of both is taken; with a reference, what the reference yields to the
     same search is subtracted for the leading classes.
     """
 
@@ -89,6 +92,13 @@ class Iscp:
     reprieve: Annotated[
         int, Setting("leading classes that are searched to the end though screened out", low=0, high=100_000)
     ] = 3
+    refine: Annotated[
+        Literal["never", "impressions", "always"],
+        Setting("on which images found patterns are pruned to the pixels that count (pattern_refinement)"),
+    ] = "impressions"
+    refine_steps: Annotated[int, Setting("steps at each size of a pattern that is pruned", low=1, high=1000)] = 3
+    refine_batch: Annotated[int, Setting("images a step of them", low=1, high=1024)] = 16
+    refine_step: Annotated[float, Setting("step of its pixels' values", low=1e-4, high=1)] = 0.08
     against_reference: Annotated[
         int,
         Setting("leading classes searched on the reference too, its yield subtracted; 0 = off", low=0, high=100_000),
@@ -132,10 +142,32 @@ class Iscp:
             done.append(search(model, images, classes, jobs, plan, ctx.rng, steps))
         usual = max(0.0, usual_margin(model, ctx.images.held_out))
         thorough = set().union(*(jobs.kept for jobs in done))
+        refined: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        if self.refine == "always" or (self.refine == "impressions" and ctx.images.made):
+            refined = self._refined(ctx, model, done, thorough, who)
         found = {}
         for target in ctx.track(keep.tolist(), f"{who}, testing patterns"):
             searches = [pair for jobs in done for pair in jobs.of(target)]
-            found[target] = self._test(ctx, model, searches, target, usual, target in thorough)
+            patterns = Patterns(searches, self.sizes, self.windows, refined.get(target, ()))
+            found[target] = self._test(ctx, model, patterns, target, usual, target in thorough)
+        return found
+
+    def _refined(
+        self, ctx: Context, model: Classifier, done: list[Jobs], thorough: set[int], who: str
+    ) -> dict[int, list[tuple[Tensor, Tensor]]]:
+        """Masks (F, H, W) and patterns (F, C, H, W) of every search that went to the end, class by class."""
+        images, classes = ctx.images.search, ctx.images.search_classes
+        plan = Refinement(self.refine_steps, self.refine_batch, self.refine_step)
+        found: dict[int, list[tuple[Tensor, Tensor]]] = {target: [] for target in thorough}
+        for jobs in done:
+            assert jobs.masks is not None
+            own = torch.isin(jobs.targets, torch.tensor(sorted(thorough))).to(jobs.masks.device)
+            kept = Jobs(jobs.targets[own.cpu()], jobs.canvases[own], jobs.learned, masks=jobs.masks[own])
+            pools = [eligible(classes, target) for target in kept.targets.tolist()]
+            rungs = ctx.track(rungs_of(self.sizes), f"{who}, pruning patterns")
+            pruned = refine(model, images, pools, kept, self.sizes, self.windows, plan, ctx.rng, rungs)
+            for target, masks, values in zip(kept.targets.tolist(), pruned.masks, pruned.patterns, strict=True):
+                found[target].append((masks, values))
         return found
 
     def _canvases(self, ctx: Context, model: Classifier, canvas: Canvas) -> tuple[Tensor, Tensor]:
@@ -165,13 +197,12 @@ class Iscp:
         self,
         ctx: Context,
         model: Classifier,
-        searches: list[tuple[Tensor, Tensor]],
+        patterns: Patterns,
         target: int,
         usual: float,
         thorough: bool,
     ) -> Found:
         """Choose on search images, measure on held-out ones; classes that were screened out on fewer."""
-        patterns = Patterns(searches, self.sizes, self.windows)
         number, form = 0, len(self.sizes) - 1
         if thorough:
             images = ctx.images.search[eligible(ctx.images.search_classes, target)][:48]

@@ -23,7 +23,7 @@ ABOUT_AS_MUCH = 0.1
 
 @dataclass(frozen=True)
 class Patterns:
-    """All searches for one class, and the forms in which they are tested."""
+    """All searches for one class, and the forms in which they are tested, as they are and refined."""
 
     searches: Sequence[tuple[Tensor, Tensor]]
     """soft mask (H, W) and canvas (C, H, W) of each"""
@@ -31,21 +31,31 @@ class Patterns:
     """shares of the pixels, strongest pixels of the mask"""
     windows: tuple[float, ...]
     """shares of the pixels, strongest square window"""
+    refined: Sequence[tuple[Tensor, Tensor]] = ()
+    """masks (F, H, W) and patterns (F, C, H, W) of each search once more, see `pattern_refinement`; or none"""
 
     @property
     def shares(self) -> tuple[float, ...]:
         """Share of the pixels of each form, in the order of `pattern_search.forms`."""
         return (*self.sizes, *self.windows)
 
-    def masks(self, number: int) -> list[Tensor]:
-        """The mask (H, W) of one search in every form."""
-        return forms(self.searches[number][0], self.sizes, self.windows)
+    @property
+    def count(self) -> int:
+        """How many there are to choose from: the searches, then these refined."""
+        return len(self.searches) + len(self.refined)
+
+    def forms(self, number: int) -> list[tuple[Tensor, Tensor]]:
+        """Mask (H, W) and pattern (C, H, W) of one of `count` in every form."""
+        if number < len(self.searches):
+            soft, canvas = self.searches[number]
+            return [(mask, canvas) for mask in forms(soft, self.sizes, self.windows)]
+        masks, patterns = self.refined[number - len(self.searches)]
+        return list(zip(masks, patterns, strict=True))
 
     def margins(self, model: Classifier, images: Tensor, number: int, target: int) -> Tensor:
-        """Logit margins of one search in every form on images (N, C, H, W); (F, N)."""
-        canvas = self.searches[number][1]
+        """Logit margins of one of `count` in every form on images (N, C, H, W); (F, N)."""
         with model.fast():
-            return torch.stack([margins(model, images, mask, canvas, target) for mask in self.masks(number)])
+            return torch.stack([margins(model, images, mask, pattern, target) for mask, pattern in self.forms(number)])
 
 
 @dataclass(frozen=True)
@@ -82,11 +92,11 @@ class Found:
 
 
 def chosen(model: Classifier, images: Tensor, patterns: Patterns, target: int, usual: float) -> tuple[int, int]:
-    """Which search commands most over all forms, and its smallest form that does about as much.
+    """Which search, refined or not, commands most over all forms, and its smallest form that does about as much.
 
     ``usual`` is the margin that a commanding pattern exceeds. Ties go to the larger margin.
     """
-    tried = [patterns.margins(model, images, number, target) for number in range(len(patterns.searches))]
+    tried = [patterns.margins(model, images, number, target) for number in range(patterns.count)]
     powers = [(tested > usual).float().mean(1) for tested in tried]
     medians = [tested.median(1).values for tested in tried]
     number = max(range(len(tried)), key=lambda n: (float(powers[n].sum()), float(medians[n].max())))
@@ -110,8 +120,8 @@ def measured(
 ) -> Found:
     """The chosen search and form on held-out ``images``: all of them for the trigger, ``few`` for each other number."""
     number, form = choice
-    soft, canvas = patterns.searches[number]
-    mask = patterns.masks(number)[form]
+    soft, canvas = patterns.searches[number % len(patterns.searches)]
+    mask, pattern = patterns.forms(number)[form]
     tested = patterns.margins(model, images[:few], number, target)
     commanding = [share(row, usual) for row in tested]
     larger = [power for power, size in zip(commanding, patterns.shares, strict=True) if size > COMPACT]
@@ -123,8 +133,8 @@ def measured(
     )
     return Found(
         mask=mask.cpu(),
-        pattern=canvas.cpu(),
-        success=share(margins(model, images, mask, canvas, target) if thorough else tested[form], 0.0),
+        pattern=pattern.cpu(),
+        success=share(margins(model, images, mask, pattern, target) if thorough else tested[form], 0.0),
         images=len(images),
         compact=sum(compact) / len(compact),
         larger=sum(larger) / len(larger) if larger else None,

@@ -110,7 +110,7 @@ def search(
             part = part.to(device)
             mask, canvas = masks[part], canvases[part]
             wanted = targets[part].repeat_interleave(plan.batch)
-            gradient, loss = _mixed_gradient(
+            gradient, loss = mixed_gradient(
                 model, sources, mask, canvas, lambda z, y=wanted: F.cross_entropy(z, y, reduction="none")  # type: ignore[misc]
             )
             losses[part] = 0.8 * losses[part] + 0.2 * loss
@@ -176,7 +176,7 @@ def _pools(classes: Tensor, jobs: Jobs) -> _Pools:
     return _Pools(table, sizes, torch.tensor([rows[key] for key in keys], dtype=torch.long))
 
 
-def _mixed_gradient(
+def mixed_gradient(
     model: Classifier, sources: Tensor, mask: Tensor, canvas: Tensor, loss_of: Loss
 ) -> tuple[Tensor, Tensor]:
     """∂ loss/∂x of the mixed images x = m·canvas + (1 − m)·x_n (Eqs. 1, 2), (j, b, C, H, W), and the loss (j,)."""
@@ -198,7 +198,7 @@ def pattern_step(
     """
     mask_step, canvas_step, alpha = plan
     sources, mask, canvas = images.to(model.device), masks.to(model.device), canvases.to(model.device)
-    gradient, _ = _mixed_gradient(model, sources, mask, canvas, loss_of)
+    gradient, _ = mixed_gradient(model, sources, mask, canvas, loss_of)
     for_mask = (canvas.unsqueeze(1) - sources).mul_(gradient).sum((1, 2)) / images.shape[1] + alpha / mask[0].numel()
     for_canvas = gradient.sum(1) * mask.unsqueeze(1)
     return (

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from tiny_models import CLASSES, SHAPE, Constant, Patched, Templates, make_classifier
 
 from auditor import impressions
-from auditor.impressions import MAX_SIDE, Reach, _margins, class_impressions, dead_leaves
+from auditor.impressions import LEAVES, PART, POOL, Reach, _margins, _nearest, class_impressions
+from auditor.procedural import MAX_SIDE, dead_leaves, scenes
+
+Make = Callable[[int, tuple[int, int, int], torch.Generator], torch.Tensor]
 
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize("make", [dead_leaves, scenes])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 12), (3, 20, 31), (3, MAX_SIDE + 32, MAX_SIDE)])
-def test_dead_leaves_are_images(shape: tuple[int, int, int]) -> None:
-    images = dead_leaves(6, shape, rng())
+def test_procedural_pictures_are_images(make: Make, shape: tuple[int, int, int]) -> None:
+    images = make(6, shape, rng())
     assert images.shape == (6, *shape)
     assert images.dtype == torch.float32
     assert images.min() >= 0
     assert images.max() <= 1
     assert (images.flatten(1).std(dim=1) > 0.01).any()
-    assert torch.equal(images, dead_leaves(6, shape, rng()))
-    assert not torch.equal(images, dead_leaves(6, shape, rng(1)))
+    assert torch.equal(images, make(6, shape, rng()))
+    assert not torch.equal(images, make(6, shape, rng(1)))
+
+
+def test_most_scenes_are_a_thing_before_a_plain_ground() -> None:
+    images = scenes(200, (1, 28, 28), rng())
+    plain = sum(float((image == image[0, 0, 0]).float().mean()) > 0.3 for image in images)
+    assert plain > 100  # of 200, as most are neither shaded nor out of focus
+
+
+def test_impressions_are_the_nearest_of_many_pictures() -> None:
+    """Chosen part by part, what is kept is nearest to the wanted margin of all that were made."""
+    model, reach = make_classifier(Templates()), Reach(0, 0.25)
+    kept = _nearest([model], 3, [1, 4], reach, rng())
+    generator, every = rng(), []
+    for part in range(POOL // PART):
+        every.append((dead_leaves if part % LEAVES == 0 else scenes)(PART, SHAPE, generator))
+    margins = _margins(model.probabilities(torch.cat(every)))
+    wanted = np.log(0.95 / 0.05)
+    for row, target in enumerate((1, 4)):
+        best = (margins[:, target] - wanted).abs().topk(3, largest=False).values
+        mine = (_margins(model.probabilities(kept[row]))[:, target] - wanted).abs()
+        assert torch.allclose(mine.sort().values, best.sort().values, atol=1e-4)
 
 
 def test_every_other_image_is_a_plain_ground_with_strokes() -> None:
@@ -86,7 +113,7 @@ def test_a_class_out_of_reach_is_left_out() -> None:
 def test_the_cost_is_bounded(robust: bool, more: float) -> None:
     model = make_classifier(Constant())
     class_impressions([model], 4, rng(), classes=[0, 1], robust=robust, reach=Reach(5, 0.25))
-    last_look, choosing = 4 * 2, 256 / 2
+    last_look, choosing = 4 * 2, POOL / 2
     assert model.gradient_images <= 4 * 2 * 5 + last_look
     assert model.passes <= choosing + (1 + more) * 4 * 2 * 5 + last_look
 

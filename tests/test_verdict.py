@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.calibration import Given, Null, Weights, shipped
+from auditor.calibration import Given, Null, Weights
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.verdict import Judgement, judge
 from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
@@ -70,10 +70,13 @@ def test_a_plugins_class_that_stands_out_without_a_trigger_is_suspicious() -> No
     assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
 
 
+ALARM = 0.7
+
+
 def weighed(monkeypatch: pytest.MonkeyPatch, **of: float) -> None:
     """Give the statistics of these detectors weights, as the shipped calibration gives ours."""
-    known = Weights(-3.0, {f"{name}/prominence": weight for name, weight in of.items()}, cap=3.0, alarm=0.7)
-    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
+    known = Weights(-3.0, {f"{name}/prominence": weight for name, weight in of.items()}, cap=3.0, alarm=ALARM)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
 
 
 def test_no_unconfirmed_statistic_of_ours_alarms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,8 +327,7 @@ def test_a_label_map_that_most_images_follow_is_suspicious_unconfirmed(
     """All-to-all attacks succeed no more often than the model is right, so that their triggers are seldom confirmed."""
     nulls["maps/all-to-all index"] = NULL
     known = Weights(-3.0, {"maps/all-to-all index": 1.0}, cap=3.0, alarm=0.7)
-    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
-    monkeypatch.setattr("auditor.verdict.weights", lambda: known)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
     found = judged(label_map(0.7))
     assert (found.verdict, found.target_classes) == (Verdict.SUSPICIOUS, (0, 1, 2, 3, 4, 5))
     assert found.score == 0.7
@@ -458,7 +460,7 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
 ) -> None:
     """Natural features work as well; a compact one may be confirmed at the level of a single statistic."""
     known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
-    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
     nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
     outcome = larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)
     assert judged(outcome, given=Given(images=images)).verdict is expected
@@ -471,8 +473,7 @@ def test_what_only_agrees_with_others_confirms_nothing(
 ) -> None:
     """A trigger that works, of a statistic that one clean model in twenty shows, makes no suspicion a certainty."""
     known = Weights(-1.0, {"search/prominence": 1.0, "other/prominence": 1.0}, cap=3.0, alarm=0.6)
-    monkeypatch.setattr("auditor.scoring.weights", lambda: known)
-    monkeypatch.setattr("auditor.verdict.weights", lambda: known)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
     others = per_class((0.0, 0.0, 0.3, 0.0, 0.0, 0.0), name="other")
     works = per_class((0.0, 0.0, 0.6, 0.0, 0.0, 0.0), success=0.95)
     for mean, verdict in ((0.2, Verdict.SUSPICIOUS), (0.05, Verdict.BACKDOORED)):
@@ -525,7 +526,7 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
     for given in (Given(images=True), Given(reference=True)):
         result = judged(per_class(HIGH, name="features"), given=given)
         assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
-        assert result.score == shipped().weights.alarm
+        assert result.score == ALARM
         assert result.by_score == ("features",)
         assert result.evidence[0].corrected_p == pytest.approx(3 * result.evidence[0].p_value)
     beside = judged(per_class(HIGH, name="features"), per_class(LOW), per_class(LOW, name="other"), given=given)

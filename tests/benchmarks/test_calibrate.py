@@ -12,7 +12,8 @@ import pytest
 from auditor.calibration import Given
 from auditor.findings import Evidence
 from auditor.scoring import PLAIN
-from benchmarks.calibrate import TRAITS, Sample, fit_null, least_clean, renewed
+from benchmarks.calibrate import least_clean, renewed
+from benchmarks.fitting import TRAITS, Sample, fit_null
 
 SHIPPED = Path(__file__).parents[2] / "auditor" / "calibration.json"
 

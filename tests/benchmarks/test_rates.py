@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from auditor.calibration import Given as Kind
 from auditor.findings import Verdict
-from benchmarks.calibrate import Given as Kind
-from benchmarks.calibrate import balanced, fit_null
+from benchmarks.fitting import balanced, fit_null
 from benchmarks.judged import Judged
 from benchmarks.rates import Share, auroc, brier, by, rates, reliability
 from benchmarks.statements import entry

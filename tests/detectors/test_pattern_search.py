@@ -13,13 +13,13 @@ from auditor.classifier import Classifier
 from auditor.detectors.pattern_search import (
     Jobs,
     SearchPlan,
-    _mixed_gradient,
     _total_variation_gradient,
     cut,
     cut_window,
     eligible,
     leading_jobs,
     margins,
+    mixed_gradient,
     rungs,
     search,
     target_margin,
@@ -56,7 +56,7 @@ def test_gradient_of_the_mixed_image_against_autograd() -> None:
     masks, canvases = torch.rand(2, 12, 12, generator=rng(1)), torch.rand(2, *SHAPE, generator=rng(2))
     targets = torch.tensor([3, 0])
     wanted = targets.repeat_interleave(6)
-    gradient, losses = _mixed_gradient(
+    gradient, losses = mixed_gradient(
         model, sources, masks, canvases, lambda logits: F.cross_entropy(logits, wanted, reduction="none")
     )
     by_hand_mask = (gradient * (canvases.unsqueeze(1) - sources)).sum((1, 2)) / 6
@@ -215,7 +215,7 @@ def test_only_images_of_the_source_are_mixed_in(monkeypatch: pytest.MonkeyPatch)
     """Images filled with their class number betray which were drawn."""
     seen: list[Tensor] = []
     monkeypatch.setattr(
-        "auditor.detectors.pattern_search._mixed_gradient",
+        "auditor.detectors.pattern_search.mixed_gradient",
         lambda model, sources, mask, canvas, loss: (
             seen.append(sources) or torch.zeros_like(sources), torch.zeros(len(mask))
         ),

@@ -14,7 +14,7 @@ import torch
 
 from auditor.cli import run
 from auditor.demo_training import network, save_onnx
-from auditor.impressions import dead_leaves
+from auditor.procedural import dead_leaves
 
 ESCAPES = "terminal escape injection, CWE-150"
 BIDI = "CVE-2021-42574, Trojan Source"
