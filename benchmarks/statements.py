@@ -1,19 +1,24 @@
 """What README and reports say about detection rates, written from the tables of held-out and of fresh models.
 
 ``auditor/detection_rates.json`` is what an audit's blind spots are told from; the README's table is made of it.
+
+    python -m benchmarks.statements --split heldout --drop reference
+
+takes back what was said of one mode, where a change has outdated it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from auditor.blind_spots import told_of
 from auditor.detection_rates import Measured, by_split
-from benchmarks.judged import Judged
+from benchmarks.judged import MODES, Judged
 from benchmarks.rates import Share, by, rates
 
 TOLD = {
@@ -48,10 +53,15 @@ def entry(mode: str, effort: str, rows: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def write(split: str, entries: Sequence[Mapping[str, Any]]) -> None:
-    """One split's rates in the file of rates, and the README's tables."""
-    before = json.loads(RATES.read_text(encoding="utf-8"))["splits"]
-    splits = {name: list(entries) if name == split else before.get(name, []) for name in TOLD}
+def write(split: str, entries: Sequence[Mapping[str, Any]], *, drop: Collection[str] = ()) -> None:
+    """One split's rates in the file of rates, and the README's tables.
+
+    Modes of the split that ``entries`` do not hold stay as they were, but for those to ``drop``.
+    """
+    splits = {name: json.loads(RATES.read_text(encoding="utf-8"))["splits"].get(name, []) for name in TOLD}
+    new = {str(e["mode"]) for e in entries} | set(drop)
+    splits[split] = [*(e for e in splits[split] if e["mode"] not in new), *entries]
+    splits[split].sort(key=lambda e: MODES.index(e["mode"]))
     made = {"made_by": "python -m benchmarks.tables", "splits": splits}
     RATES.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     by_split.cache_clear()
@@ -77,3 +87,16 @@ def _table(known: Mapping[tuple[str, str], Measured]) -> str:
             f"| {told_of(mode)} | {effort} | {' | '.join(map(str, shares))} | {wrong} | {found.passes:,} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Take back what is no longer so."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", choices=tuple(TOLD), required=True)
+    parser.add_argument("--drop", choices=MODES, action="append", required=True, help="repeatable")
+    options = parser.parse_args()
+    write(options.split, [], drop=options.drop)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,8 @@
 
 For the held-out and the fresh split it also writes what README and reports say of it (`benchmarks.statements`).
 
+With ``--mode``, of these modes only, into files of their own (``SPLIT_MODE.md`` …); what is said of other modes stays.
+
 ``SPLIT.md`` holds the rates: over all, by attack, label map, architecture, kind of clean model, effort, without each
 detector. ``SPLIT_peers.md`` holds the peers on the same models (``--peers``), ``SPLIT_models.md`` every verdict;
 ``SPLIT_*.svg`` are the figures.
@@ -152,8 +154,10 @@ def _peer(name: str, rows: Sequence[Judged], theirs: Mapping[str, PeerResult]) -
     )
 
 
-def page(split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows, left_out: int) -> str:
-    """``SPLIT.md``."""
+def page(
+    name: str, split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows, left_out: int
+) -> str:
+    """``SPLIT.md``; figures are called after ``name``."""
 
     def network(row: Judged) -> str:
         return f"{row.card['architecture'].partition(':')[2]}, {row.card['dataset']}"
@@ -171,7 +175,7 @@ def page(split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows
         f"## Without each detector\n\n{without_each(kept)}",
         f"## Reliability of the score\n\n{calibrated(rows)}",
     ]
-    parts.append(f"![ROC curves]({split}_roc.svg) ![Detected, by attack]({split}_attacks.svg)")
+    parts.append(f"![ROC curves]({name}_roc.svg) ![Detected, by attack]({name}_attacks.svg)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -209,9 +213,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="folder of kept audits, and of peers")
     parser.add_argument("--split", choices=SPLITS, default="heldout")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--mode", choices=MODES, action="append", help="only this one; repeatable")
     parser.add_argument("--peers", action="store_true", help="write SPLIT_peers.md and nothing else")
     options = parser.parse_args()
-    kept = {mode: read_kept(options.zoo, options.results, options.split, mode) for mode in MODES}
+    kept = {mode: read_kept(options.zoo, options.results, options.split, mode) for mode in options.mode or MODES}
     kept = {mode: items for mode, items in kept.items() if items}
     if not kept:
         parser.error(f"no kept audit of split {options.split} in {options.results}; run benchmarks.evaluate first")
@@ -225,10 +230,11 @@ def main() -> None:
     left_out = sum(1 for _ in cards(options.zoo, options.split, planted=False)) - sum(
         1 for _ in cards(options.zoo, options.split)
     )
-    text = page(options.split, kept, rows, quick, left_out)
-    (options.out / f"{options.split}.md").write_text(text, encoding="utf-8")
-    (options.out / f"{options.split}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
-    draw(options.split, rows, options.out)
+    name = "_".join((options.split, *(options.mode or ())))
+    text = page(name, options.split, kept, rows, quick, left_out)
+    (options.out / f"{name}.md").write_text(text, encoding="utf-8")
+    (options.out / f"{name}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
+    draw(name, rows, options.out)
     if options.split in statements.TOLD:
         statements.write(
             options.split,

@@ -47,7 +47,7 @@ class Iscp:
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
     Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, fewer beyond some 20 classes
-    (`pattern_search.rungs`), and about as much to test; some 600 more for each pattern that is refined. N is 1 for more
+    (`pattern_search.rungs`), and about as much to test; some 480 more for each pattern that is refined. N is 1 for more
     canvases than `MOST_VALUES` (ImageNet's).
 
     Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps; minibatches are drawn at

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from auditor.calibration import Given
+from auditor.calibrating import as_json
+from auditor.calibration import Given, parse, using
+from auditor.calibration import weights as weights_in_use
 from auditor.findings import Evidence
 from auditor.scoring import PLAIN
 from benchmarks.calibrate import least_clean, renewed
@@ -57,6 +60,29 @@ def test_renewing_changes_what_was_measured_and_nothing_else() -> None:
     assert after["statistics"][key]["count"] == 1
     assert {**after["statistics"], key: None} == {**before["statistics"], key: None}
     assert after["score"] == before["score"]
+
+
+def test_audits_of_the_suspect_alone_have_weights_of_their_own() -> None:
+    """Here head tells planted models from clean ones, and iscp does not; with images nothing is known of that."""
+    before = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    samples = []
+    for number in range(24):
+        card = {"backdoored": number % 2 == 1, "architecture": f"grey_n{number % 4}", "dataset": "mnist", "attack": "a"}
+        rng = np.random.default_rng(number)
+        shown = {"head": 4.0 * (number % 2) + float(rng.random()), "iscp": 0.05 * float(rng.random())}
+        items = tuple(Evidence(d, "prominence of x", v, np.nan, 1.0, 1.0, (0,)) for d, v in shown.items())
+        samples.append(Sample(SimpleNamespace(card=card), Given(), items))  # type: ignore[arg-type]
+    after = renewed(before, samples, 0.8)
+    assert after["score"] == before["score"]
+    weights = after["score_alone"]["weights"]
+    assert weights["head/prominence"] > weights["iscp/prominence"]
+    calibration = parse(after, "renewed")
+    with using(calibration):
+        assert (weights_in_use(Given()), weights_in_use(Given(images=True))) == (calibration.alone, calibration.weights)
+        assert weights_in_use(Given(reference=True)) == calibration.weights
+    with using(replace(calibration, alone=None)):
+        assert weights_in_use(Given()) == calibration.weights
+    assert parse(as_json(calibration, {}), "again") == calibration
 
 
 def told(name: str, network: str, value: float, *, backdoored: bool = False, reference: bool = False) -> Sample:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from auditor.calibration import Given as Kind
 from auditor.findings import Verdict
+from benchmarks import statements
 from benchmarks.fitting import balanced, fit_null
 from benchmarks.judged import Judged
 from benchmarks.rates import Share, auroc, brier, by, rates, reliability
@@ -68,3 +72,21 @@ def test_a_nulls_mean_follows_the_kind_of_model() -> None:
     assert null.at(small).mean == pytest.approx(0.1, rel=0.1)
     assert null.at(large).mean == pytest.approx(0.4, rel=0.1)
     assert null.count == 4
+
+
+def test_statements_of_modes_that_were_not_measured_anew_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "RATES", tmp_path / "rates.json")
+    monkeypatch.setattr(statements, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("nothing to fill in\n", encoding="utf-8")
+    start = [entry("images", "standard", ROWS), entry("reference", "standard", ROWS)]
+    statements.RATES.write_text(json.dumps({"splits": {"fresh": start}}), encoding="utf-8")
+
+    def told() -> list[tuple[str, int]]:
+        splits = json.loads(statements.RATES.read_text(encoding="utf-8"))["splits"]
+        assert splits["heldout"] == []
+        return [(e["mode"], e["detected"][1]) for e in splits["fresh"]]
+
+    statements.write("fresh", [entry("impressions", "standard", ROWS[:2])])
+    assert told() == [("images", 3), ("impressions", 2), ("reference", 3)]
+    statements.write("fresh", [entry("images", "standard", ROWS[:1])], drop=["reference"])
+    assert told() == [("images", 1), ("impressions", 2)]
