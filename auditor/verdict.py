@@ -198,7 +198,8 @@ class _Case:
 
     def is_faint(self, item: Evidence) -> bool:
         """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""
-        return self.given.images and item.p_value <= FAINT and any(
+        compared = self.given.reference and not self.given.images
+        return not compared and item.p_value <= FAINT and any(
             m.trigger is not None and m.trigger.size > WHOLE_IMAGE and is_confirmed(m.trigger, self.confirm_at)
             for m in triggers_of(self.outcomes, item)
         )

@@ -28,7 +28,7 @@ import numpy as np
 from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Null, Weights, parse, using
 from auditor.findings import Verdict
-from auditor.weighing import FAINT, FAR
+from auditor.weighing import FAINT, FAR, FAR_ALONE
 from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_values
 from benchmarks.judged import MODES, Judged, judged
 from benchmarks.rates import rates
@@ -79,22 +79,22 @@ def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:
     return max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3) if clean else 0.5
 
 
-ON_IMAGES = "faint changes of the whole image, on images"
+WHOLE = "faint changes of the whole image"
 
 
-def least_clean(every: Sequence[Sample]) -> dict[str, tuple[float, str]]:
-    """What `auditor.weighing.FAR` and `FAINT` are set beyond: statistic → the least p-value of a clean model without a
-    reference, by nulls that saw no model of its architecture, and the model's name."""
-    found: dict[str, tuple[float, str]] = {}
+def least_clean(every: Sequence[Sample]) -> dict[tuple[str, bool], tuple[float, str]]:
+    """What `auditor.weighing.FAR` and `FAINT` are set beyond: statistic, and whether there were images → the least
+    p-value of a clean model without a reference, by nulls that saw no model of its architecture, and its name."""
+    found: dict[tuple[str, bool], tuple[float, str]] = {}
     alone = [s for s in every if not s.backdoored and not s.given.reference]
     for left_out in sorted({s.architecture for s in alone}):
         nulls = fit_nulls([s for s in alone if s.architecture != left_out])
         for sample in (s for s in alone if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                faint = sample.given.images and item.detector in ("blend", "low_frequency")
-                name = ON_IMAGES if faint else item.statistic
-                if faint or name in FAR:
-                    found[name] = min(found.get(name, (1.0, "")), (item.p_value, sample.kept.card["name"]))
+                name = WHOLE if item.detector in ("blend", "low_frequency") else item.statistic
+                if name == WHOLE or name in FAR:
+                    key = name, sample.given.images
+                    found[key] = min(found.get(key, (1.0, "")), (item.p_value, sample.kept.card["name"]))
     return found
 
 
@@ -178,9 +178,10 @@ def main() -> None:
             r = rates(rows)
             print(f"{mode}, architecture unseen: detected {r.detected}, false alarms {r.false_alarms}, "
                   f"false confirmations {r.false_confirmations}, AUROC {r.auroc:.3f}")  # fmt: skip
-    for statistic, (p, name) in least_clean(every).items():
-        print(f"{statistic}: least p-value of a clean model, architecture unseen, {p:.1e} ({name}); "
-              f"counts below {FAR.get(statistic, FAINT):.0e}")  # fmt: skip
+    for (statistic, images), (p, name) in least_clean(every).items():
+        limit = FAINT if statistic == WHOLE else (FAR if images else FAR_ALONE)[statistic]
+        print(f"{statistic}, {'with images' if images else 'alone'}: least p-value of a clean model, architecture "
+              f"unseen, {p:.1e} ({name}); counts below {limit:.0e}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import pytest
 
 from auditor.calibration import Given, Null, Weights
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
+from auditor.scoring import LARGER
 from auditor.verdict import Judgement, judge
-from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
+from auditor.weighing import FAR, FAR_ALONE, LARGE_POWER, corrected, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
@@ -447,7 +448,7 @@ def larger(power: tuple[float, ...], side: int) -> Outcome:
 @pytest.mark.parametrize("images", [True, False])
 @pytest.mark.parametrize(
     ("leads_by", "side", "expected"),
-    [(0.9, 4, Verdict.BACKDOORED), (0.5, 4, Verdict.NO_EVIDENCE), (0.5, 1, Verdict.BACKDOORED)],
+    [(0.97, 4, Verdict.BACKDOORED), (0.5, 4, Verdict.NO_EVIDENCE), (0.5, 1, Verdict.BACKDOORED)],
     ids=["far beyond clean ones", "one clean model in 20000 shows as much", "the same, but compact"],
 )
 def test_a_larger_trigger_has_to_be_far_from_clean_models(
@@ -461,11 +462,24 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
     """Natural features work as well; a compact one may be confirmed at the level of a single statistic."""
     known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
     monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
-    nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
+    nulls["search/prominence of larger patterns"] = Null(mean=0.045, count=1000)
     outcome = larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)
     assert judged(outcome, given=Given(images=images)).verdict is expected
     against = judged(outcome, given=Given(images=images, reference=True))
     assert against.verdict is Verdict.BACKDOORED
+
+
+def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_images(
+    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p 1e-8, between the two limits: the inside of a sign comes that far on impressions of clean networks."""
+    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
+    outcome = larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4)
+    assert FAR_ALONE[LARGER] < judged(outcome, given=Given()).evidence[-1].p_value < FAR[LARGER]
+    assert judged(outcome, given=Given()).verdict is not Verdict.BACKDOORED
+    assert judged(outcome, given=Given(images=True)).verdict is Verdict.BACKDOORED
 
 
 def test_what_only_agrees_with_others_confirms_nothing(
@@ -542,7 +556,8 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         (Given(images=True), 0.02, 0.95, Verdict.SUSPICIOUS),
         (Given(images=True), 0.02, 0.5, Verdict.NO_EVIDENCE),  # an image that does not work is no trigger
         (Given(images=True), 0.08, 0.95, Verdict.NO_EVIDENCE),  # p 1e-5: a weakly trained clean model shows that
-        (Given(), 0.02, 0.95, Verdict.NO_EVIDENCE),
+        (Given(), 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(reference=True), 0.02, 0.95, Verdict.NO_EVIDENCE),
     ],
 )
 def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
