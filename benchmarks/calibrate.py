@@ -29,6 +29,7 @@ from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Null, Weights, parse, using
 from auditor.findings import Verdict
 from auditor.weighing import FAINT, FAR, FAR_ALONE
+from benchmarks.catalogue import SPLITS
 from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_values
 from benchmarks.judged import MODES, Judged, judged
 from benchmarks.rates import rates
@@ -150,7 +151,8 @@ def renew(before: dict[str, Any], every: Sequence[Sample], false_alarms: float) 
 
     first = out_of_fold(every, fit_to)
     alarm = alarm_of([v for v, s in zip(first, every, strict=True) if is_alone(s)], false_alarms)
-    return renewed(before, every, alarm), out_of_fold(every, partial(fit_to, alarm=alarm))
+    learned = f"python -m benchmarks.calibrate, models of the develop split; renewed by {len(every)} audits"
+    return {**renewed(before, every, alarm), "made_by": learned}, out_of_fold(every, partial(fit_to, alarm=alarm))
 
 
 def main() -> None:
@@ -159,12 +161,15 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
+    parser.add_argument(
+        "--split", choices=SPLITS, action="append", help="models to learn from (default: develop); repeatable"
+    )
     parser.add_argument("--false-alarms", type=float, default=0.03)
     parser.add_argument(
         "--renew", action="store_true", help="only the nulls of what these audits measured; the score's weights stay"
     )
     options = parser.parse_args()
-    every = samples(options.zoo, options.results, "develop")
+    every = [s for split in options.split or ["develop"] for s in samples(options.zoo, options.results, split)]
     before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else None
     if options.renew:
         found, verdicts = renew(before or {}, every, options.false_alarms)

@@ -58,7 +58,9 @@ def of_model(folder: Path) -> str:
     sure = torch.stack([margins[k, :, k] for k in range(model.num_classes)]) >= goal
     made, _ = class_impressions([model], each, generator(0, "images"))
     with np.load(folder / card["images"]) as archive:
-        real = torch.from_numpy(archive["x"][:TRIED]).float() / 255
+        x = archive["x"]
+    every = torch.from_numpy(x if x.ndim == 4 else x[..., None]).permute(0, 3, 1, 2).float() / 255
+    real = every[torch.randperm(len(every), generator=generator(0, "photographs"))[:TRIED]]
     cells = [f"{len(made)} of {TRIED // model.num_classes * model.num_classes}", f"{float(sure.float().mean()):.2f}"]
     for images in (made, real):
         marked = backdoor.trigger.apply(images, torch.Generator().manual_seed(0))  # type: ignore[union-attr]
