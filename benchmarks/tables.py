@@ -154,16 +154,14 @@ def _peer(name: str, rows: Sequence[Judged], theirs: Mapping[str, PeerResult]) -
     )
 
 
-def page(
-    name: str, split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows, left_out: int
-) -> str:
-    """``SPLIT.md``; figures are called after ``name``."""
+def page(name: str, asked: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows, left_out: int) -> str:
+    """``NAME.md``; ``asked`` are the options that made it."""
 
     def network(row: Judged) -> str:
         return f"{row.card['architecture'].partition(':')[2]}, {row.card['dataset']}"
 
     parts = [
-        f"Made by `python -m benchmarks.tables --split {split}`; verdicts from the calibration of this release. "
+        f"Made by `python -m benchmarks.tables {asked}`; verdicts from the calibration of this release. "
         f"Shares have 95 % intervals (Wilson). {left_out} models whose attack did not take are left out.",
         f"## Over all\n\n{overview(rows)}",
         f"## Detected, by attack\n\n{grouped(rows, lambda r: r.card['attack'], True, 'attack')}",
@@ -189,9 +187,9 @@ def peers_page(split: str, rows: Rows, peers: Path) -> str:
     )
 
 
-def verdicts(split: str, rows: Rows) -> str:
-    """``SPLIT_models.md``: every verdict."""
-    parts = [f"Made by `python -m benchmarks.tables --split {split}`: every model of the split and its verdict."]
+def verdicts(asked: str, rows: Rows) -> str:
+    """``NAME_models.md``: every verdict; ``asked`` are the options that made it."""
+    parts = [f"Made by `python -m benchmarks.tables {asked}`: every model of the split and its verdict."]
     for mode, judged in rows.items():
         lines = [
             (r.card["name"], r.card["attack"] or r.card["kind"], f"{r.card['clean_accuracy']:.2f}",
@@ -231,9 +229,10 @@ def main() -> None:
         1 for _ in cards(options.zoo, options.split)
     )
     name = "_".join((options.split, *(options.mode or ())))
-    text = page(name, options.split, kept, rows, quick, left_out)
+    asked = " ".join((f"--split {options.split}", *(f"--mode {mode}" for mode in options.mode or ())))
+    text = page(name, asked, kept, rows, quick, left_out)
     (options.out / f"{name}.md").write_text(text, encoding="utf-8")
-    (options.out / f"{name}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
+    (options.out / f"{name}_models.md").write_text(verdicts(asked, rows), encoding="utf-8")
     draw(name, rows, options.out)
     if options.split in statements.TOLD:
         statements.write(
