@@ -23,8 +23,8 @@ from benchmarks.rates import Share, by, rates
 
 TOLD = {
     "heldout": "Held-out models, whose results were in view when some rules and settings were chosen",
-    "fresh": "Fresh models, made last; one rule was set with 44 of them in view, and the search of the model file alone was "
-    "changed with what it missed of them in view",
+    "fresh": "Fresh models, made last; one rule was set with 44 of them in view, and the search of the model file "
+    "alone was changed with what it missed of them in view",
 }
 """splits that are reported, and what is said of them"""
 
