@@ -46,6 +46,11 @@ class Given:
     clean_accuracy: float | None = None
     """on labelled images; None where there are none"""
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is the suspect and nothing else."""
+        return not self.reference and not self.images
+
     def keys(self, detector: str, kind: str) -> tuple[str, ...]:
         """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
         name = f"{detector}/{kind}"
@@ -216,5 +221,4 @@ def nulls() -> dict[str, Null]:
 def weights(given: Given) -> Weights:
     """How statistics are weighed together in an audit of that kind."""
     known = _IN_USE.get() or shipped()
-    alone = not given.reference and not given.images
-    return known.alone if alone and known.alone is not None else known.weights
+    return known.alone if given.alone and known.alone is not None else known.weights

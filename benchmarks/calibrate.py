@@ -44,15 +44,10 @@ def fit(every: Sequence[Sample], alarm: float = 0.5, alone_alarm: float = 0.5) -
 
 def alone_of(every: Sequence[Sample], nulls: dict[str, Null], alarm: float) -> Weights | None:
     """The weights of audits of the suspect alone; None where these samples are no audits of clean and of backdoored."""
-    alone = [s for s in every if is_alone(s)]
+    alone = [s for s in every if s.given.alone]
     if not any(s.backdoored for s in alone) or all(s.backdoored for s in alone):
         return None
     return rounded(fit_weights(alone, nulls), alarm)
-
-
-def is_alone(sample: Sample) -> bool:
-    """Whether there was nothing but the suspect."""
-    return not sample.given.images and not sample.given.reference
 
 
 def rounded(model: Weights, alarm: float) -> Weights:
@@ -102,7 +97,7 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, bool], tuple[float, 
 def calibrate(every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
     """The content of calibration.json, and the verdicts on these models out of fold."""
     first = out_of_fold(every, fit)
-    alone = [is_alone(s) for s in every]
+    alone = [s.given.alone for s in every]
     alarm = alarm_of([v for v, a in zip(first, alone, strict=True) if not a], false_alarms)
     alone_alarm = alarm_of([v for v, a in zip(first, alone, strict=True) if a], false_alarms)
     models = {
@@ -150,7 +145,7 @@ def renew(before: dict[str, Any], every: Sequence[Sample], false_alarms: float) 
         return parse(renewed(before, samples, alarm), "renewed")
 
     first = out_of_fold(every, fit_to)
-    alarm = alarm_of([v for v, s in zip(first, every, strict=True) if is_alone(s)], false_alarms)
+    alarm = alarm_of([v for v, s in zip(first, every, strict=True) if s.given.alone], false_alarms)
     learned = f"python -m benchmarks.calibrate, models of the develop split; renewed by {len(every)} audits"
     return {**renewed(before, every, alarm), "made_by": learned}, out_of_fold(every, partial(fit_to, alarm=alarm))
 

@@ -33,6 +33,10 @@ def test_the_readme_says_what_was_measured() -> None:
 STANDARD = [(split, mode) for split, known in by_split().items() for mode, effort in known if effort == "standard"]
 
 
+def test_every_split_is_measured_at_standard_effort() -> None:
+    assert {split for split, _ in STANDARD} == set(by_split())
+
+
 @pytest.mark.parametrize(("split", "mode"), STANDARD)
 def test_what_was_measured_is_what_the_table_says(split: str, mode: str) -> None:
     """A mode that was measured later than the others has a page of its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_models import CLASSES, SHAPE, make_classifier, make_context
@@ -77,8 +79,6 @@ def test_pruning_goes_down_step_by_step() -> None:
     ("never", True, False), ("impressions", True, True), ("impressions", False, False), ("always", False, True),
 ])  # fmt: skip
 def test_when_patterns_are_refined(refine_on: str, made: bool, asked: bool) -> None:
-    from dataclasses import replace
-
     ctx = make_context(Pixel())
     ctx = replace(ctx, images=replace(ctx.images, made=made))
     sizes = {"sizes": (ONE,), "windows": (ONE,), "curve": (ONE,), "steps": 4, "screen": 2, "reprieve": 0}
