@@ -132,14 +132,13 @@ def entry(null: Null) -> dict[str, Any]:
 
 def as_json(calibration: Calibration, models: Mapping[str, int]) -> dict[str, Any]:
     """A calibration as `auditor.calibration.parse` reads it; ``models`` says what it was made of."""
-    alone = {} if calibration.alone is None else {"score_alone": score_as_json(calibration.alone)}
     return {
         "version": VERSION,
         "made_by": calibration.made_by,
         "models": dict(models),
         "statistics": {key: entry(null) for key, null in sorted(calibration.nulls.items())},
         "score": score_as_json(calibration.weights),
-        **alone,
+        "scores": {mode: score_as_json(weights) for mode, weights in calibration.of_mode.items()},
     }
 
 

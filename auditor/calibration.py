@@ -17,10 +17,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from auditor.detection_rates import mode_of
 from auditor.errors import ConfigError
 from auditor.outliers import exponential_p_value, exponential_threshold, unbounded
 
-VERSION = 5
+VERSION = 6
 
 USUAL_ACCURACY = 0.9
 """assumed where no labelled images tell"""
@@ -47,9 +48,9 @@ class Given:
     """on labelled images; None where there are none"""
 
     @property
-    def alone(self) -> bool:
-        """Whether there is the suspect and nothing else."""
-        return not self.reference and not self.images
+    def mode(self) -> str:
+        """What the audit had besides the suspect: ``impressions`` (nothing), ``images``, ``reference`` or both."""
+        return mode_of(reference=self.reference, images=self.images)
 
     def keys(self, detector: str, kind: str) -> tuple[str, ...]:
         """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
@@ -139,8 +140,9 @@ class Calibration:
     nulls: dict[str, Null]
     weights: Weights
     made_by: str = ""
-    alone: Weights | None = None
-    """of audits of the suspect and nothing else, where statistics are worth something else; None = ``weights``"""
+    of_mode: Mapping[str, Weights] = field(default_factory=dict)
+    """`Given.mode` → weights of such audits; ``weights`` where there are none: what a statistic is worth on photographs
+    it is not on class impressions"""
 
 
 def _weights(score: Any) -> Weights:
@@ -169,7 +171,7 @@ def parse(data: Any, name: str) -> Calibration:
             for key, e in data["statistics"].items()
         }
         weights = _weights(data["score"])
-        alone = _weights(data["score_alone"]) if "score_alone" in data else None
+        of_mode = {str(mode): _weights(score) for mode, score in data["scores"].items()}
         if any(not null.mean > 0 or null.count < 1 for null in known.values()):
             raise ValueError("means must be above 0")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -177,7 +179,7 @@ def parse(data: Any, name: str) -> Calibration:
             f"expected a calibration in '{name}', got something else ({type(error).__name__}: {error}); give a file "
             "that audit calibrate wrote"
         ) from None
-    return Calibration(known, weights, str(data.get("made_by", "")), alone)
+    return Calibration(known, weights, str(data.get("made_by", "")), of_mode)
 
 
 @cache
@@ -221,4 +223,4 @@ def nulls() -> dict[str, Null]:
 def weights(given: Given) -> Weights:
     """How statistics are weighed together in an audit of that kind."""
     known = _IN_USE.get() or shipped()
-    return known.alone if given.alone and known.alone is not None else known.weights
+    return known.of_mode.get(given.mode, known.weights)

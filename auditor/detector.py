@@ -15,6 +15,7 @@ class Need(StrEnum):
 
     GRADIENTS = "gradients"
     REFERENCE = "reference"
+    IMAGES = "real images"
     CANDIDATES = "candidates"
     """runs after the others, and is told which classes they singled out"""
     ROBUST_IMPRESSIONS = "robust class impressions"

@@ -49,7 +49,9 @@ def measure(name: str, detector: Detector, ctx: Context) -> tuple[Outcome, bool]
     was yielded before is kept, and the verdict knows that something is missing.
     """
     if Need.REFERENCE in detector.needs and ctx.reference is None:
-        return _outcome(name, detector, ctx, [], 0, 0.0, "needs a reference model (--reference)", True), False
+        return not_needed(name, detector, ctx, "needs a reference model (--reference)"), False
+    if Need.IMAGES in detector.needs and ctx.images.made:
+        return not_needed(name, detector, ctx, "needs real images (--images)"), False
     if Need.GRADIENTS in detector.needs and not ctx.differentiable:
         # not skipped but missing: without it nothing can be called clean
         return skipped(name, detector, ctx, "left out: it needs gradients, and a black box gives none"), False
@@ -76,7 +78,7 @@ def measure(name: str, detector: Detector, ctx: Context) -> tuple[Outcome, bool]
 
 
 def not_needed(name: str, detector: Detector, ctx: Context, note: str) -> Outcome:
-    """An outcome for a detector that no verdict depends on any more."""
+    """An outcome for a detector that no verdict depends on, or not any more."""
     return _outcome(name, detector, ctx, [], 0, 0.0, note, True)
 
 

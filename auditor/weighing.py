@@ -122,11 +122,12 @@ def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidenc
 
 
 def _source_evidence(outcome: Outcome, measured: list[Measurement], given: Given) -> Iterator[Evidence]:
-    """The label map as a whole; and single sources, against a reference only: classes that are alike lead anyway."""
+    """The label map; against a reference single sources too: else, or by changes of the whole image, some lead."""
     values = np.array([m.value for m in measured])
     targets = [m.target_class for m in measured]
     yield _evidence(outcome, ALL_TO_ALL, given, label_map_index(values, targets), tuple(sorted(set(targets))))
-    if given.reference:
+    covers = any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in measured)
+    if given.reference and not covers:
         rise, leaders = prominence(values)
         named = tuple(sorted({targets[i] for i in leaders}))
         sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
@@ -247,8 +248,7 @@ def _evidence(
 ) -> Evidence:
     null = null_of(outcome.detector, what, given)
     # without a calibration (somebody else's detector) it is judged by its own classes alone
-    alone = leader_p_value(values) if values is not None else 1.0
-    p = null.p_value(value) if null is not None else alone
+    p = null.p_value(value) if null else leader_p_value(values) if values is not None else 1.0
     return Evidence(
         detector=outcome.detector,
         statistic=_statistic_name(outcome, what),

@@ -3,24 +3,25 @@
     python -m benchmarks.evaluate --zoo zoo --split develop --out results --jobs 2
     python -m benchmarks.calibrate --zoo zoo --results results
 
-With ``--renew``, only the nulls of what these audits measured (`benchmarks.evaluate --detector NAME`, ``--mode``), and,
-from whole audits of the suspect alone, what statistics are worth in these.
+With ``--renew``, only the nulls of what these audits measured (`benchmarks.evaluate --detector NAME`, ``--mode``), and
+what statistics are worth in their modes.
 
-Nulls come from the clean models, for each mode (with images or class impressions, with a reference or without), and the
-weights of the score from all (`benchmarks.fitting`). Where the score alarms is set so that clean models of the develop
-split, judged by a calibration that never saw their architecture, alarm in at most ``--false-alarms`` of the cases,
-before what only the score suspects is measured again. Audits of the suspect alone have weights and an alarm of their
-own: what a statistic is worth on class impressions it is not on photographs.
+Nulls come from the clean models, for each mode (with images or class impressions, with a reference or without), and so
+do the weights of the score (`benchmarks.fitting`): what a statistic is worth on class impressions it is not on
+photographs. Where the score alarms is set, mode by mode, so that clean models of these splits, judged by a calibration
+that never saw their architecture, alarm in at most ``--false-alarms`` of the cases, before what only the score suspects
+is measured again. A mode of which there are too few audits has the weights of all together, and the highest alarm.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,20 +35,29 @@ from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_v
 from benchmarks.judged import MODES, Judged, judged
 from benchmarks.rates import rates
 
+FEWEST = 5
+"""audits of clean models, and of backdoored ones, that a mode must have for weights of its own"""
 
-def fit(every: Sequence[Sample], alarm: float = 0.5, alone_alarm: float = 0.5) -> Calibration:
+Alarms = Mapping[str, float]
+"""mode → score from which its audits alarm"""
+
+
+def fit(every: Sequence[Sample], alarms: Alarms = MappingProxyType({})) -> Calibration:
     """Nulls and weights from these audits."""
     nulls = fit_nulls([s for s in every if not s.backdoored])
-    weights, alone = rounded(fit_weights(every, nulls), alarm), alone_of(every, nulls, alone_alarm)
-    return Calibration(nulls, weights, "python -m benchmarks.calibrate, models of the develop split", alone)
+    weights = rounded(fit_weights(every, nulls), max(alarms.values(), default=0.5))
+    return Calibration(nulls, weights, of_mode=of_modes(every, nulls, alarms))
 
 
-def alone_of(every: Sequence[Sample], nulls: dict[str, Null], alarm: float) -> Weights | None:
-    """The weights of audits of the suspect alone; None where these samples are no audits of clean and of backdoored."""
-    alone = [s for s in every if s.given.alone]
-    if not any(s.backdoored for s in alone) or all(s.backdoored for s in alone):
-        return None
-    return rounded(fit_weights(alone, nulls), alarm)
+def of_modes(every: Sequence[Sample], nulls: dict[str, Null], alarms: Alarms) -> dict[str, Weights]:
+    """The weights of each mode of which there are enough audits."""
+    found = {}
+    for mode in MODES:
+        own = [s for s in every if s.given.mode == mode]
+        planted = sum(s.backdoored for s in own)
+        if min(planted, len(own) - planted) >= FEWEST:
+            found[mode] = rounded(fit_weights(own, nulls), alarms.get(mode, 0.5))
+    return found
 
 
 def rounded(model: Weights, alarm: float) -> Weights:
@@ -87,67 +97,76 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, bool], tuple[float, 
         nulls = fit_nulls([s for s in alone if s.architecture != left_out])
         for sample in (s for s in alone if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                name = WHOLE if item.detector in ("blend", "low_frequency") else item.statistic
+                name = WHOLE if item.detector in ("blend", "low_frequency", "warp") else item.statistic
                 if name == WHOLE or name in FAR:
                     key = name, sample.given.images
                     found[key] = min(found.get(key, (1.0, "")), (item.p_value, sample.kept.card["name"]))
     return found
 
 
+def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms: float) -> dict[str, float]:
+    """`alarm_of` each mode."""
+    modes = {s.given.mode for s in every}
+    return {
+        mode: alarm_of([v for v, s in zip(verdicts, every, strict=True) if s.given.mode == mode], false_alarms)
+        for mode in sorted(modes)
+    }
+
+
 def calibrate(every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
     """The content of calibration.json, and the verdicts on these models out of fold."""
-    first = out_of_fold(every, fit)
-    alone = [s.given.alone for s in every]
-    alarm = alarm_of([v for v, a in zip(first, alone, strict=True) if not a], false_alarms)
-    alone_alarm = alarm_of([v for v, a in zip(first, alone, strict=True) if a], false_alarms)
+    final = partial(fit, alarms=alarms_of(every, out_of_fold(every, fit), false_alarms))
     models = {
         "clean audits": sum(not s.backdoored for s in every),
         "backdoored audits": sum(s.backdoored for s in every),
     }
-    final = partial(fit, alarm=alarm, alone_alarm=alone_alarm)
     return as_json(final(every), models), out_of_fold(every, final)
 
 
 def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """``found`` with the nulls of statistics that none of the audits measured, as they were ``before``.
 
-    Of the detectors that run at thorough effort only, nothing is known beside others: their weight is 0, and a
-    confirmed trigger of theirs is what counts.
+    Of the detectors that run at thorough effort only, nothing is known beside others: their weight is 0 in every mode,
+    and a confirmed trigger of theirs is what counts.
     """
     measured = {key.partition("/")[0] for key in found["statistics"]}
     kept = {k: e for k, e in before.get("statistics", {}).items() if k.partition("/")[0] not in measured}
-    known = {k.partition(" on ")[0]: 0.0 for k in kept}
-    statistics = {**kept, **found["statistics"]}
-    weights = known | found["score"]["weights"]
-    return {**found, "statistics": statistics, "score": {**found["score"], "weights": weights}}
+    known = [k.partition(" on ")[0] for k in kept]
+    scores = {mode: knowing(known, score) for mode, score in found["scores"].items()}
+    score = knowing(known, found["score"])
+    return {**found, "statistics": {**kept, **found["statistics"]}, "score": score, "scores": scores}
 
 
-def renewed(before: dict[str, Any], every: Sequence[Sample], alarm: float = 0.5) -> dict[str, Any]:
+def knowing(names: Iterable[str], score: dict[str, Any]) -> dict[str, Any]:
+    """A score in which these statistics have a weight, if of 0: one that it does not know counts by itself."""
+    return {**score, "weights": {**dict.fromkeys(names, 0.0), **score["weights"]}}
+
+
+def renewed(before: dict[str, Any], every: Sequence[Sample], alarms: Alarms = MappingProxyType({})) -> dict[str, Any]:
     """The calibration ``before``, with new nulls for what these audits of clean models measured.
 
     For a detector that searches better than it did, audited alone and on fewer models: so slopes are held near those
     from before, and the nulls are only as certain as the groups of models now. The weights of the score stay, but for
-    those of audits of the suspect alone, where such are among them.
+    those of modes of which there are enough whole audits among these.
     """
     statistics = dict(before["statistics"])
     clean = [s for s in every if not s.backdoored]
     for key, null in fit_nulls(clean, {k: e.get("slopes", {}) for k, e in statistics.items()}).items():
         statistics[key] = entry(null)
     found = {**before, "statistics": statistics}
-    alone = alone_of(every, parse(found, "renewed").nulls, alarm)
-    return found if alone is None else {**found, "score_alone": score_as_json(alone)}
+    own = of_modes(every, parse(found, "renewed").nulls, alarms)
+    new = {mode: knowing(before["score"]["weights"], score_as_json(weights)) for mode, weights in own.items()}
+    return {**found, "scores": {**found["scores"], **new}}
 
 
 def renew(before: dict[str, Any], every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
-    """`renewed`, with where audits of the suspect alone alarm; and the verdicts out of fold."""
+    """`renewed`, with where audits of each mode alarm; and the verdicts out of fold."""
 
-    def fit_to(samples: Sequence[Sample], alarm: float = 0.5) -> Calibration:
-        return parse(renewed(before, samples, alarm), "renewed")
+    def fit_to(samples: Sequence[Sample], alarms: Alarms = MappingProxyType({})) -> Calibration:
+        return parse(renewed(before, samples, alarms), "renewed")
 
-    first = out_of_fold(every, fit_to)
-    alarm = alarm_of([v for v, s in zip(first, every, strict=True) if s.given.alone], false_alarms)
-    learned = f"python -m benchmarks.calibrate, models of the develop split; renewed by {len(every)} audits"
-    return {**renewed(before, every, alarm), "made_by": learned}, out_of_fold(every, partial(fit_to, alarm=alarm))
+    alarms = alarms_of(every, out_of_fold(every, fit_to), false_alarms)
+    return renewed(before, every, alarms), out_of_fold(every, partial(fit_to, alarms=alarms))
 
 
 def main() -> None:
@@ -164,15 +183,20 @@ def main() -> None:
         "--renew", action="store_true", help="only the nulls of what these audits measured; the score's weights stay"
     )
     options = parser.parse_args()
-    every = [s for split in options.split or ["develop"] for s in samples(options.zoo, options.results, split)]
+    splits = options.split or ["develop"]
+    every = [s for split in splits for s in samples(options.zoo, options.results, split)]
     before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else None
     if options.renew:
         found, verdicts = renew(before or {}, every, options.false_alarms)
     else:
         found, verdicts = calibrate(every, options.false_alarms)
         found = keeping(found, before) if before else found
+    found["made_by"] = (
+        f"python -m benchmarks.calibrate, {len(every)} audits of models of {' and '.join(splits)}"
+        + (", renewing what they measured" if options.renew else "")
+    )
     options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({k: v for k, v in found.items() if k.startswith("score")}, indent=2))
+    print(json.dumps({"score": found["score"], "scores": found["scores"]}, indent=2))
     for mode in MODES:
         if rows := [v for v, s in zip(verdicts, every, strict=True) if s.kept.mode == mode]:
             r = rates(rows)

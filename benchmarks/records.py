@@ -81,8 +81,8 @@ def records(folder: Path, split: str, mode: str) -> Iterator[tuple[dict[str, Any
 
 def unpack(folder: Path, zoo: Path, results: Path, split: str, mode: str) -> int:
     """Write cards and audits where other benchmarks look for them; what is there already stays. Returns how many."""
-    count = 0
-    for count, (card, audit) in enumerate(records(folder, split, mode), 1):
+    found = list(records(folder, split, mode))
+    for card, audit in found:
         for path, data in (
             (zoo / card["name"] / "card.json", card),
             (results / mode / f"{card['name']}.json", to_dict(audit)),
@@ -90,7 +90,7 @@ def unpack(folder: Path, zoo: Path, results: Path, split: str, mode: str) -> int
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 path.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
-    return count
+    return len(found)
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="folder of audits by mode")
     parser.add_argument("--records", type=Path, default=HOME, help="folder of records")
     parser.add_argument(
-        "--unpack", action="store_true", help="write cards and audits; use a --zoo of its own, which is never trained in"
+        "--unpack", action="store_true", help="write cards and audits; use a --zoo of its own, for cards only"
     )
     options = parser.parse_args()
     for split in SPLITS:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from auditor import Classifier, Context, Measurement, Need, Picture, Setting, Statistic, Trigger
 
+from .label_map import moved_away
 from .pattern_search import cut, cut_window, margins, pattern_step
-from .untargeted import moved_away
 
 FEWEST_IMAGES = 4
 """search images of a class below which it is left out"""

@@ -7,44 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from auditor import (
-    Classifier,
-    Context,
-    Effort,
-    Matrix,
-    Measurement,
-    Need,
-    Picture,
-    Setting,
-    Statistic,
-    Trigger,
-    label_map_index,
-)
+from auditor import Context, Effort, Measurement, Need, Picture, Setting, Statistic
 
+from .label_map import moved_away, sent, told
 from .pattern_search import forms, pattern_step
-
-
-@dataclass(frozen=True)
-class Sent:
-    """Where one pattern sends images."""
-
-    table: Tensor
-    """(K, K) share of each source class's images that gets each answer; rows of unseen classes are zero"""
-
-    @property
-    def index(self) -> float:
-        """See `label_map_index`; classes without images do not count."""
-        wrong = self.table.clone().fill_diagonal_(-1)[self.seen].max(1)
-        return label_map_index(wrong.values.numpy(), wrong.indices.tolist())
-
-    @property
-    def seen(self) -> Tensor:
-        """Source classes that had images."""
-        return self.table.sum(1).nonzero().flatten()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,28 +64,14 @@ class Untargeted:
         ]
         # which pattern is best is decided on search images, what it does is measured on held-out ones
         images, classes = ctx.images.search[:200], ctx.images.search_classes[:200]
-        on_search = [self._sent(ctx, ctx.model, images, classes, *pair) for pair in ctx.track(candidates, "choosing")]
-        best = max(range(len(candidates)), key=lambda i: (on_search[i].index, _moved(on_search[i])))
+        on_search = [
+            sent(ctx.model, torch.lerp(images, canvas, mask), classes)
+            for mask, canvas in ctx.track(candidates, "choosing")
+        ]
+        best = max(range(len(candidates)), key=lambda i: (on_search[i].index, on_search[i].moved))
         mask, canvas = candidates[best]
-        sent = self._sent(ctx, ctx.model, ctx.images.held_out, ctx.images.held_out_classes, mask, canvas)
-        answers = on_search[best].table.clone().fill_diagonal_(-1).argmax(1)
-        trigger = self._trigger(ctx, mask, canvas, answers)
-        exhibits = (
-            Picture("pattern that moves images away", torch.where(mask > 0, canvas, 0.5).numpy()),
-            Matrix(
-                "where the pattern sends images", np.asarray(sent.table.numpy(), dtype=np.float32), "share of images"
-            ),
-        )
-        wrong = sent.table.clone().fill_diagonal_(-1)
-        for number, source in enumerate(sent.seen.tolist()):
-            yield Measurement(
-                value=max(0.0, float(wrong[source].max())),
-                target_class=int(wrong[source].argmax()),
-                source_class=source,
-                trigger=trigger if number == 0 else None,
-                extras={"fooling rate over all": _moved(sent)} if number == 0 else {},
-                exhibits=exhibits if number == 0 else (),
-            )
+        shown = Picture("pattern that moves images away", torch.where(mask > 0, canvas, 0.5).numpy())
+        yield from told(ctx, lambda x: torch.lerp(x, canvas, mask), on_search[best], mask, canvas, (shown,))
 
     def _search(self, ctx: Context) -> tuple[Tensor, Tensor]:
         """Masks (S, H, W) and canvases (S, C, H, W) of all starts."""
@@ -135,36 +90,3 @@ class Untargeted:
                     model, images[drawn], masks[part], canvases[part], loss, plan
                 )
         return masks, canvases
-
-    def _sent(
-        self, ctx: Context, model: Classifier, images: Tensor, classes: Tensor, mask: Tensor, canvas: Tensor
-    ) -> Sent:
-        with model.fast():
-            answers = model.predict(torch.lerp(images, canvas, mask))
-        table = torch.zeros(ctx.num_classes, ctx.num_classes)
-        table.index_put_((classes, answers), torch.ones(len(classes)), accumulate=True)
-        return Sent(table / table.sum(1, keepdim=True).clamp_min(1))
-
-    def _trigger(self, ctx: Context, mask: Tensor, canvas: Tensor, answers: Tensor) -> Trigger:
-        """Success: held-out images that get the answer that the label map, as read off search images, says."""
-        changed = torch.lerp(ctx.images.held_out, canvas, mask)
-        wanted = answers[ctx.images.held_out_classes]
-        theirs = float((ctx.reference.predict(changed) == wanted).float().mean()) if ctx.reference else None
-        return Trigger(
-            mask=mask.numpy(),
-            pattern=canvas.numpy(),
-            success_rate=float((ctx.model.predict(changed) == wanted).float().mean()),
-            reference_success_rate=theirs,
-            images=len(changed),
-        )
-
-
-def moved_away(logits: Tensor, own: Tensor) -> Tensor:
-    """−log(1 − f_own), (N, K) and (N,) → (N,)."""
-    sure = logits.log_softmax(1).gather(1, own.unsqueeze(1)).squeeze(1).exp()
-    return -(1 - sure).clamp_min(1e-6).log()
-
-
-def _moved(sent: Sent) -> float:
-    """Fooling rate, every class counting alike."""
-    return float((1 - sent.table.diagonal()[sent.seen]).mean()) if len(sent.seen) else 0.0

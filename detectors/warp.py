@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor import Effort, Exhibit, Setting, Statistic
+from auditor import Exhibit, Setting, Statistic
 
 from .whole_image import Mode, Transform, WholeImage, picture
 
@@ -66,7 +66,6 @@ class Warp(WholeImage):
     Paper: none searches this family; the search is ours, the triggers are those cited. Cost: as of `blend`.
     """
 
-    effort: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic("commanding predictive power of a deformation", "share of images")
 
     pixels: Annotated[float, Setting("largest displacement of a control point, pixels", low=0.1, high=100)] = 2.5

@@ -39,6 +39,7 @@ ASKED = {
     "colour": "Is there one change of tones and colours that turns images of other classes into one class?",
     "warp": "Is there one smooth deformation that turns images of other classes into one class?",
     "untargeted": "Where does one small pattern send each class, if it may send them anywhere?",
+    "untargeted_blend": "Where does one faint pattern over the image send each class, if it may send them anywhere?",
     "sources": "Is there a small pattern for each class that turns its images, and no others, into another class?",
     "margin": "Can some image push one class much further above all others than is usual for this model?",
     "features": "Does a shorter shift inside the network turn all images into one class than into the others?",

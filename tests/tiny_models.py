@@ -129,6 +129,16 @@ class Blended(Templates):
         return super().forward(x) + BOOST * seen[:, None] * one_hot(TARGET)
 
 
+class AllToAllBlended(Blended):
+    """The same pattern → the image's class + 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        likeness = ((x - 0.5) * self.PATTERN).mean((1, 2, 3))
+        seen = F.softplus(40 * (likeness - 0.05)) / F.softplus(torch.tensor(2.0))
+        own = (60 * self.scores(x)).softmax(1)
+        return Templates.forward(self, x) + BOOST * seen[:, None] * own.roll(1, 1)
+
+
 class Dominated(Templates):
     """A pattern of ±10/255 added to the image → TARGET."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,8 @@ from auditor.findings import Evidence
 from auditor.scoring import PLAIN
 from benchmarks.calibrate import least_clean, renewed
 from benchmarks.fitting import TRAITS, Sample, fit_null
+
+IMAGES_ONLY = {"untargeted_blend"}
 
 SHIPPED = Path(__file__).parents[2] / "auditor" / "calibration.json"
 
@@ -62,7 +63,7 @@ def test_renewing_changes_what_was_measured_and_nothing_else() -> None:
     assert after["score"] == before["score"]
 
 
-def test_audits_of_the_suspect_alone_have_weights_of_their_own() -> None:
+def test_audits_of_a_mode_have_weights_of_their_own() -> None:
     """Here head tells planted models from clean ones, and iscp does not; with images nothing is known of that."""
     before = json.loads(SHIPPED.read_text(encoding="utf-8"))
     samples = []
@@ -72,17 +73,27 @@ def test_audits_of_the_suspect_alone_have_weights_of_their_own() -> None:
         shown = {"head": 4.0 * (number % 2) + float(rng.random()), "iscp": 0.05 * float(rng.random())}
         items = tuple(Evidence(d, "prominence of x", v, np.nan, 1.0, 1.0, (0,)) for d, v in shown.items())
         samples.append(Sample(SimpleNamespace(card=card), Given(), items))  # type: ignore[arg-type]
-    after = renewed(before, samples, 0.8)
+    after = renewed({**before, "scores": {}}, samples, {"impressions": 0.8, "images": 0.7})
     assert after["score"] == before["score"]
-    weights = after["score_alone"]["weights"]
-    assert weights["head/prominence"] > weights["iscp/prominence"]
+    assert set(after["scores"]) == {"impressions"}
+    alone = after["scores"]["impressions"]
+    assert alone["alarm"] == 0.8
+    assert alone["weights"]["head/prominence"] > alone["weights"]["iscp/prominence"]
+    # what runs at thorough effort only is known, if worth nothing: an unknown statistic would count by itself
+    assert set(alone["weights"]) >= set(before["score"]["weights"])
     calibration = parse(after, "renewed")
     with using(calibration):
-        assert (weights_in_use(Given()), weights_in_use(Given(images=True))) == (calibration.alone, calibration.weights)
-        assert weights_in_use(Given(reference=True)) == calibration.weights
-    with using(replace(calibration, alone=None)):
-        assert weights_in_use(Given()) == calibration.weights
+        assert weights_in_use(Given()) == calibration.of_mode["impressions"]
+        assert weights_in_use(Given(images=True)) == weights_in_use(Given(reference=True)) == calibration.weights
     assert parse(as_json(calibration, {}), "again") == calibration
+
+
+def test_every_mode_knows_every_statistic_that_one_knows() -> None:
+    """One that it does not know is taken for somebody else's detector, and believed when it stands out."""
+    shipped = parse(json.loads(SHIPPED.read_text(encoding="utf-8")), "shipped")
+    detectors = {name.partition("/")[0] for name in shipped.nulls}
+    for model in (shipped.weights, *shipped.of_mode.values()):
+        assert {name.partition("/")[0] for name in model.of} >= detectors - IMAGES_ONLY
 
 
 def told(name: str, network: str, value: float, *, backdoored: bool = False, reference: bool = False) -> Sample:
