@@ -1,7 +1,7 @@
 """What audits like this one detected of models that no weight was fitted to: the measured rates of a release.
 
-``detection_rates.json`` is written by ``python -m benchmarks.tables`` from the tables of two splits: held-out models,
-whose results were in view when some rules were set, and the fresh ones, made after that.
+``detection_rates.json`` is written by ``python -m benchmarks.tables`` from the table of the fresh models: other
+networks, seeds and triggers than those that weights were fitted to.
 """
 
 from __future__ import annotations

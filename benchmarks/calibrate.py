@@ -116,11 +116,7 @@ def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms:
 def calibrate(every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
     """The content of calibration.json, and the verdicts on these models out of fold."""
     final = partial(fit, alarms=alarms_of(every, out_of_fold(every, fit), false_alarms))
-    models = {
-        "clean audits": sum(not s.backdoored for s in every),
-        "backdoored audits": sum(s.backdoored for s in every),
-    }
-    return as_json(final(every), models), out_of_fold(every, final)
+    return as_json(final(every), {}), out_of_fold(every, final)
 
 
 def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +152,8 @@ def renewed(before: dict[str, Any], every: Sequence[Sample], alarms: Alarms = Ma
     found = {**before, "statistics": statistics}
     own = of_modes(every, parse(found, "renewed").nulls, alarms)
     new = {mode: knowing(before["score"]["weights"], score_as_json(weights)) for mode, weights in own.items()}
-    return {**found, "scores": {**found["scores"], **new}}
+    names = [name for score in new.values() for name in score["weights"]]
+    return {**found, "score": knowing(names, before["score"]), "scores": {**found["scores"], **new}}
 
 
 def renew(before: dict[str, Any], every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, Any], list[Judged]]:
@@ -191,6 +188,8 @@ def main() -> None:
     else:
         found, verdicts = calibrate(every, options.false_alarms)
         found = keeping(found, before) if before else found
+    clean = sum(not s.backdoored for s in every)
+    found["models"] = {"clean audits": clean, "backdoored audits": len(every) - clean}
     found["made_by"] = (
         f"python -m benchmarks.calibrate, {len(every)} audits of models of {' and '.join(splits)}"
         + (", renewing what they measured" if options.renew else "")

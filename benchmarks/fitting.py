@@ -31,6 +31,10 @@ CAP = 3.0
 PRIOR_WEIGHT = 1.0
 """what a statistic counts for as long as the models do not say otherwise"""
 
+UNWEIGHED = frozenset({"warp"})
+"""detectors whose small values tell nothing: clean models and those with other triggers show the same, and weighed with
+the rest they raise the alarm for all. What they find is large, and judged by itself (`auditor.weighing.FAINT`)"""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -133,7 +137,8 @@ def balanced(attacks: Sequence[str]) -> npt.NDArray[np.float64]:
 
 def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 0.3) -> Weights:
     """Logistic regression on the evidence that names the leading class, with weights near `PRIOR_WEIGHT`."""
-    judged = [with_p_values(s, nulls) for s in train]
+    every = [with_p_values(s, nulls) for s in train]
+    judged = [[item for item in items if item.detector not in UNWEIGHED] for items in every]
     names = sorted({key_of(item) for items in judged for item in items})
     truth = np.array([1.0 if s.backdoored else -1.0 for s in train])
     balance = balanced([str(s.kept.card["attack"]) if s.backdoored else "" for s in train])
@@ -159,4 +164,5 @@ def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 
         start = np.array([model.intercept, *(model.of[name] for name in names)])
         theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(0, None)] * len(names)]).x
         model = Weights(float(theta[0]), dict(zip(names, theta[1:].tolist(), strict=True)), CAP)
-    return model
+    silent = {key_of(item): 0.0 for items in every for item in items if item.detector in UNWEIGHED}
+    return replace(model, of={**model.of, **silent})

@@ -1,8 +1,8 @@
 """Write the tables and figures of ``benchmarks/results`` from kept audits.
 
-    python -m benchmarks.tables --zoo zoo --results results --split heldout
+    python -m benchmarks.tables --zoo zoo --results results --split fresh
 
-For the held-out and the fresh split it also writes what README and reports say of it (`benchmarks.statements`).
+For the fresh split it also writes what README and reports say of it (`benchmarks.statements`).
 
 With ``--mode``, of these modes only, into files of their own (``SPLIT_MODE.md`` …); what is said of other modes stays.
 
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True, help="folder of kept audits, and of peers")
-    parser.add_argument("--split", choices=SPLITS, default="heldout")
+    parser.add_argument("--split", choices=SPLITS, default="fresh")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--mode", choices=MODES, action="append", help="only this one; repeatable")
     parser.add_argument("--peers", action="store_true", help="write SPLIT_peers.md and nothing else")

@@ -1,4 +1,4 @@
-"""What README and reports say about detection rates is what the table of held-out models says."""
+"""What README and reports say about detection rates is what the table of fresh models says."""
 
 from __future__ import annotations
 
