@@ -1,9 +1,9 @@
 """One score from all evidence: the probability of a backdoor, under stated prior odds.
 
 A logistic model of the evidence −log₁₀ p of all statistics that name one class, for the class that is named most
-strongly. Statistics that agree on a class add up; those that name different ones, as on clean models, do not. Each is
-capped, since the tail of a clean distribution is not known far out, and weighed as `benchmarks.calibrate` fitted it on
-develop models.
+strongly. Statistics that agree on a class add up, but for those that look for much the same (`ALIKE`), of which the
+strongest counts; those that name different ones, as on clean models, do not. Each is capped, since the tail of a clean
+distribution is not known far out, and weighed as `benchmarks.calibrate` fitted it on develop models.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ PLAIN = "prominence in success"
 
 LARGER = "prominence of larger patterns"
 """of what patterns beyond the compact ones command, see `weighing`"""
+
+
+ALIKE = frozenset({"blend", "low_frequency", "colour", "warp"})
+"""detectors of faint changes of the whole image: a clean network that gives way to one does to the others too"""
 
 
 NAMED = (ALL_TO_ALL, PLAIN, LARGER)
@@ -86,9 +90,12 @@ def combine(evidence: Sequence[Evidence], model: Weights) -> Combined:
         return Combined(0.0, False, None, ())
     support: dict[int, float] = {}
     parts = [_part(item, model) for item in evidence]
-    for item, part in zip(evidence, parts, strict=True):
-        for target in set(item.target_classes):
-            support[target] = support.get(target, 0.0) + part
+    told: set[int] = set()
+    for i in sorted(range(len(evidence)), key=lambda i: -parts[i]):
+        alike = evidence[i].detector in ALIKE
+        for target in set(evidence[i].target_classes) - (told if alike else set()):
+            support[target] = support.get(target, 0.0) + parts[i]
+        told |= set(evidence[i].target_classes) if alike else set()
     leading = max(support, key=lambda c: (support[c], -c)) if support else None
     total = model.intercept + (0.0 if leading is None else support[leading])
     score = 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))

@@ -17,6 +17,7 @@ from auditor.reason import built_in, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
 from auditor.weighing import (
     COMPACT,
+    DEFORMED,
     FAINT,
     INSIDE,
     WHOLE_IMAGE,
@@ -199,9 +200,11 @@ class _Case:
     def is_faint(self, item: Evidence) -> bool:
         """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""
         compared = self.given.reference and not self.given.images
-        return not compared and item.p_value <= FAINT and any(
-            m.trigger is not None and m.trigger.size > WHOLE_IMAGE and is_confirmed(m.trigger, self.confirm_at)
-            for m in triggers_of(self.outcomes, item)
+        found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger and m.trigger.size > WHOLE_IMAGE]
+        return any(
+            item.p_value <= (DEFORMED if trigger.mode == "warp" else 0.0 if compared else FAINT)
+            and is_confirmed(trigger, self.confirm_at)
+            for trigger in found
         )
 
     def is_unconfirmed(self, item: Evidence) -> bool:
