@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
-from auditor.scoring import LARGER
+from auditor.scoring import ALL_TO_ALL, LARGER, kind_of
 from auditor.verdict import Judgement, judge
 from auditor.weighing import FAR, FAR_ALONE, LARGE_POWER, corrected, singled_out, weigh
 
@@ -96,6 +97,19 @@ def test_statistics_that_agree_on_a_class_alarm_together(monkeypatch: pytest.Mon
     elsewhere = (0.95, 0.0, 0.02, 0.01, 0.0, 0.02)
     apart = judged(per_class(HIGH), per_class(elsewhere, name="other"))
     assert (apart.verdict, apart.score < 0.5) == (Verdict.NO_EVIDENCE, True)
+
+
+def test_searches_for_much_the_same_count_once(monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]) -> None:
+    """A weakly trained clean network that gives way to blends does to smooth patterns too."""
+    nulls["blend/prominence"] = nulls["low_frequency/prominence"] = NULL
+    weighed(monkeypatch, blend=2.0, low_frequency=2.0, search=2.0)
+    blend, smooth = per_class(HIGH, name="blend"), per_class(HIGH, name="low_frequency")
+    alike = judged(blend, smooth)
+    assert alike.score == judged(blend).score < 0.5
+    assert alike.verdict is Verdict.NO_EVIDENCE
+    assert judged(blend, smooth, per_class(HIGH)).verdict is Verdict.SUSPICIOUS
+    elsewhere = per_class((0.95, 0.0, 0.02, 0.01, 0.0, 0.02), name="low_frequency")
+    assert judged(blend, elsewhere, per_class(HIGH)).score == judged(blend, per_class(HIGH)).score
 
 
 def test_where_statistics_agree_only_their_class_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +353,17 @@ def test_a_label_map_that_most_images_follow_is_suspicious_unconfirmed(
         assert result.score < 0.7
 
 
+def test_single_sources_do_not_tell_where_the_change_covers_the_image(nulls: dict[str, Null]) -> None:
+    nulls["maps/all-to-all index"] = nulls["maps/prominence"] = NULL
+    small, given = label_map(0.9), Given(reference=True, images=True)
+    first = small.measurements[0]
+    assert first.trigger is not None
+    cover = replace(first, trigger=replace(first.trigger, mask=np.full((10, 10), 0.15, np.float32)))
+    whole = replace(small, measurements=(cover, *small.measurements[1:]))
+    assert {kind_of(e) for e in weigh(small, 6, given)} == {ALL_TO_ALL, "prominence"}
+    assert {kind_of(e) for e in weigh(whole, 6, given)} == {ALL_TO_ALL}
+
+
 def test_all_to_all() -> None:
     matrix = np.full((6, 6), 0.02)
     for source in range(6):
@@ -551,24 +576,29 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
 
 
 @pytest.mark.parametrize(
-    ("given", "mean", "works", "expected"),
+    ("given", "mode", "mean", "works", "expected"),
     [
-        (Given(images=True), 0.02, 0.95, Verdict.SUSPICIOUS),
-        (Given(images=True), 0.02, 0.5, Verdict.NO_EVIDENCE),  # an image that does not work is no trigger
-        (Given(images=True), 0.08, 0.95, Verdict.NO_EVIDENCE),  # p 1e-5: a weakly trained clean model shows that
-        (Given(), 0.02, 0.95, Verdict.SUSPICIOUS),
-        (Given(reference=True), 0.02, 0.95, Verdict.NO_EVIDENCE),
+        (Given(images=True), "replace", 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(images=True), "replace", 0.02, 0.5, Verdict.NO_EVIDENCE),  # an image that does not work is no trigger
+        (Given(images=True), "replace", 0.06, 0.95, Verdict.NO_EVIDENCE),  # p 2e-7: a weakly trained clean model's
+        (Given(images=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),  # but no deformation of a clean one
+        (Given(images=True), "warp", 0.06, 0.5, Verdict.NO_EVIDENCE),
+        (Given(images=True), "warp", 0.12, 0.95, Verdict.NO_EVIDENCE),  # p 4e-4
+        (Given(), "replace", 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(reference=True), "replace", 0.02, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True), "warp", 0.02, 0.95, Verdict.SUSPICIOUS),
     ],
 )
 def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
-    given: Given, mean: float, works: float, expected: Verdict, nulls: dict[str, Null],
-    monkeypatch: pytest.MonkeyPatch,
+    given: Given, mode: Literal["replace", "warp"], mean: float, works: float, expected: Verdict,
+    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     weighed(monkeypatch, search=0.5)
     nulls["search/prominence"] = Null(mean, count=1000)
     faint = per_class((0.02, 0.0, 0.95, 0.0, 0.0, 0.0), success=works)
     whole = tuple(
-        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.25, np.float32))) for m in faint.measurements
+        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.25, np.float32), mode=mode))
+        for m in faint.measurements
     )
     found = judged(replace(faint, measurements=whole), given=given)
     assert found.verdict is expected

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from auditor.calibrating import as_json
-from auditor.calibration import Given, parse, using
+from auditor.calibration import Given, Null, parse, using
 from auditor.calibration import weights as weights_in_use
 from auditor.findings import Evidence
 from auditor.scoring import PLAIN
 from benchmarks.calibrate import least_clean, renewed
-from benchmarks.fitting import TRAITS, Sample, fit_null
+from benchmarks.fitting import TRAITS, Sample, fit_null, fit_weights
 
 IMAGES_ONLY = {"untargeted_blend"}
 
@@ -86,6 +86,25 @@ def test_audits_of_a_mode_have_weights_of_their_own() -> None:
         assert weights_in_use(Given()) == calibration.of_mode["impressions"]
         assert weights_in_use(Given(images=True)) == weights_in_use(Given(reference=True)) == calibration.weights
     assert parse(as_json(calibration, {}), "again") == calibration
+
+
+def test_small_deformations_weigh_nothing_and_what_looks_for_the_same_is_told_once() -> None:
+    def of(number: int, detectors: dict[str, float]) -> Sample:
+        card = {"backdoored": number % 2 == 1, "architecture": f"grey_n{number % 4}", "dataset": "mnist", "attack": "a"}
+        items = tuple(Evidence(d, "prominence of x", v, np.nan, 1.0, 1.0, (0,)) for d, v in detectors.items())
+        return Sample(SimpleNamespace(card=card), Given(), items)  # type: ignore[arg-type]
+
+    nulls = {f"{d}/prominence on impressions": Null(0.1, 50) for d in ("warp", "blend", "low_frequency", "head")}
+    tells = [of(n, {"warp": 0.9 * (n % 2), "head": 0.05, "blend": 0.9 * (n % 2)}) for n in range(24)]
+    found = fit_weights(tells, nulls)
+    assert found.of["warp/prominence"] == 0.0
+    assert found.of["blend/prominence"] > 1.0
+    # a second one that only repeats the first changes nothing
+    seen = [{i.detector: i.value for i in s.evidence} for s in tells]
+    twice = [of(n, {**values, "low_frequency": 0.6 * (n % 2)}) for n, values in enumerate(seen)]
+    again = fit_weights(twice, nulls)
+    assert again.of["blend/prominence"] > 0.9
+    assert again.of["low_frequency/prominence"] == pytest.approx(1.0, abs=0.05)  # as where nothing is known
 
 
 def test_every_mode_knows_every_statistic_that_one_knows() -> None:
