@@ -50,7 +50,7 @@ def sentence(
         whom = f" for class {largest.target_classes[0]}" if largest.target_classes else ""
         return (
             "One statistic stands out, but no trigger of it was confirmed and too little else agrees: "
-            f"{largest.detector} measured a {largest.statistic} of {largest.value:.2f}{whom}."
+            f"{largest.detector} measured {_a(largest.statistic)} of {largest.value:.2f}{whom}."
         )
     whom = f" for class {largest.target_classes[0]}" if largest.target_classes else ""
     limit = "" if math.isnan(largest.threshold) else f", and it would have to exceed {largest.threshold:.2f}"
@@ -68,9 +68,14 @@ def _standing_out(leading: Evidence) -> str:
     limit = "" if math.isnan(leading.threshold) else f", where clean models stay below {leading.threshold:.2f}"
     chance = f"< {LEAST_P:.0e}" if leading.corrected_p < LEAST_P else f"= {leading.corrected_p:.1g}"
     return (
-        f"{who} {names}{origin} {verb} out: {leading.detector} measured a {leading.statistic} of "
+        f"{who} {names}{origin} {verb} out: {leading.detector} measured {_a(leading.statistic)} of "
         f"{leading.value:.2f}{limit} (corrected p {chance})"
     )
+
+
+def _a(statistic: str) -> str:
+    """The name of a statistic with its article."""
+    return f"{'an' if statistic[:1] in 'aeio' else 'a'} {statistic}"
 
 
 def _of_trigger(confirmed: Measurement) -> str:

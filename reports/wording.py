@@ -205,6 +205,8 @@ def _threshold(e: Evidence, before: str) -> str:
 def trigger_sentence(audit: Audit, trigger: Trigger) -> str:
     """One sentence: what was asked of the trigger, what it does, what that means."""
     to = f"class {class_list(audit, audit.target_classes)}" if audit.target_classes else "one class"
+    if len(audit.target_classes) > max(2, (audit.model.num_classes or 0) / 2):
+        to = "the class that a label map gives to their own (its matrix is below)"
     on = f"{trigger.images} held-out images" if trigger.images else "held-out images"
     opacity = float(trigger.mask.max())
     text = (
