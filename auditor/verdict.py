@@ -199,10 +199,9 @@ class _Case:
 
     def is_faint(self, item: Evidence) -> bool:
         """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""
-        compared = self.given.reference and not self.given.images
         found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger and m.trigger.size > WHOLE_IMAGE]
         return any(
-            item.p_value <= (DEFORMED if trigger.mode == "warp" else 0.0 if compared else FAINT)
+            item.p_value <= (DEFORMED if trigger.mode == "warp" else FAINT[self.given.mode])
             and is_confirmed(trigger, self.confirm_at)
             for trigger in found
         )

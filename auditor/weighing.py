@@ -36,9 +36,9 @@ images were 9e-7 for larger patterns, and 1e-2 for success (`python -m benchmark
 FAR_ALONE = {**FAR, LARGER: 1e-9}
 """the same of the suspect alone: the inside of a sign comes to 4e-8 on LeNets, by nulls of networks with norms"""
 
-FAINT, DEFORMED = 1e-8, 1e-6
-"""with images, or without a reference, a change of the whole image that works is reason for suspicion from here (the
-least by such nulls on a clean model is 1e-6 with images, 7e-4 without), a smooth deformation in any audit (1e-3)"""
+FAINT, DEFORMED = {"images": 1e-8, "reference+images": 1e-8, "impressions": 1e-6, "reference": 1e-6}, 1e-6
+"""`Given.mode` → p-value from which a change of the whole image that works is reason for suspicion, and the same of a
+deformation: far below a clean model's least by such nulls (`python -m benchmarks.calibrate`)"""
 
 INSIDE, INSIDE_TESTS = frozenset({"features"}), 3
 """detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real

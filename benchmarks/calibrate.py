@@ -29,7 +29,8 @@ import numpy as np
 from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Null, Weights, parse, using
 from auditor.findings import Verdict
-from auditor.weighing import FAINT, FAR, FAR_ALONE
+from auditor.scoring import ALIKE
+from auditor.weighing import DEFORMED, FAINT, FAR, FAR_ALONE
 from benchmarks.catalogue import SPLITS
 from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_values
 from benchmarks.judged import MODES, Judged, judged
@@ -85,23 +86,30 @@ def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:
     return max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3) if clean else 0.5
 
 
-WHOLE = "faint changes of the whole image"
+WHOLE, WARPED = "faint changes of the whole image", "deformations"
 
 
-def least_clean(every: Sequence[Sample]) -> dict[tuple[str, bool], tuple[float, str]]:
-    """What `auditor.weighing.FAR` and `FAINT` are set beyond: statistic, and whether there were images → the least
-    p-value of a clean model without a reference, by nulls that saw no model of its architecture, and its name."""
-    found: dict[tuple[str, bool], tuple[float, str]] = {}
-    alone = [s for s in every if not s.backdoored and not s.given.reference]
-    for left_out in sorted({s.architecture for s in alone}):
-        nulls = fit_nulls([s for s in alone if s.architecture != left_out])
-        for sample in (s for s in alone if s.architecture == left_out):
+def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, str]]:
+    """What `auditor.weighing.FAR`, `FAINT` and `DEFORMED` are set beyond: statistic and mode → the least p-value of a
+    clean model by nulls that saw no model of its architecture, and its name."""
+    found: dict[tuple[str, str], tuple[float, str]] = {}
+    clean = [s for s in every if not s.backdoored]
+    for left_out in sorted({s.architecture for s in clean}):
+        nulls = fit_nulls([s for s in clean if s.architecture != left_out])
+        for sample in (s for s in clean if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                name = WHOLE if item.detector in ("blend", "low_frequency", "warp") else item.statistic
-                if name == WHOLE or name in FAR:
-                    key = name, sample.given.images
+                whole = WARPED if item.detector == "warp" else WHOLE if item.detector in ALIKE else item.statistic
+                if limit_of(whole, sample.given.mode) is not None:
+                    key = whole, sample.given.mode
                     found[key] = min(found.get(key, (1.0, "")), (item.p_value, sample.kept.card["name"]))
     return found
+
+
+def limit_of(statistic: str, mode: str) -> float | None:
+    """The p-value from which a statistic counts by itself in audits of a mode; None where it has no such limit."""
+    if statistic in (WHOLE, WARPED):
+        return DEFORMED if statistic == WARPED else FAINT[mode]
+    return None if mode.startswith("reference") else (FAR if mode == "images" else FAR_ALONE).get(statistic)
 
 
 def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms: float) -> dict[str, float]:
@@ -201,10 +209,9 @@ def main() -> None:
             r = rates(rows)
             print(f"{mode}, architecture unseen: detected {r.detected}, false alarms {r.false_alarms}, "
                   f"false confirmations {r.false_confirmations}, AUROC {r.auroc:.3f}")  # fmt: skip
-    for (statistic, images), (p, name) in least_clean(every).items():
-        limit = FAINT if statistic == WHOLE else (FAR if images else FAR_ALONE)[statistic]
-        print(f"{statistic}, {'with images' if images else 'alone'}: least p-value of a clean model, architecture "
-              f"unseen, {p:.1e} ({name}); counts below {limit:.0e}")  # fmt: skip
+    for (statistic, mode), (p, name) in sorted(least_clean(every).items()):
+        print(f"{statistic}, {mode}: least p-value of a clean model, network unseen, {p:.1e} ({name}); counts from "
+              f"{limit_of(statistic, mode):.0e}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -584,9 +584,10 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         (Given(images=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),  # but no deformation of a clean one
         (Given(images=True), "warp", 0.06, 0.5, Verdict.NO_EVIDENCE),
         (Given(images=True), "warp", 0.12, 0.95, Verdict.NO_EVIDENCE),  # p 4e-4
-        (Given(), "replace", 0.02, 0.95, Verdict.SUSPICIOUS),
-        (Given(reference=True), "replace", 0.02, 0.95, Verdict.NO_EVIDENCE),
-        (Given(reference=True), "warp", 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(), "replace", 0.06, 0.95, Verdict.SUSPICIOUS),  # without images clean models are further from that
+        (Given(), "replace", 0.12, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True), "replace", 0.06, 0.95, Verdict.SUSPICIOUS),
+        (Given(reference=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),
     ],
 )
 def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
