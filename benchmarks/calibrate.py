@@ -98,9 +98,9 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, s
         nulls = fit_nulls([s for s in clean if s.architecture != left_out])
         for sample in (s for s in clean if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                whole = WARPED if item.detector == "warp" else WHOLE if item.detector in ALIKE else item.statistic
-                if limit_of(whole, sample.given.mode) is not None:
-                    key = whole, sample.given.mode
+                name = WARPED if item.detector == "warp" else WHOLE if item.detector in ALIKE else item.statistic
+                if limit_of(name, sample.given.mode) is not None:
+                    key = name, sample.given.mode
                     found[key] = min(found.get(key, (1.0, "")), (item.p_value, sample.kept.card["name"]))
     return found
 
@@ -185,7 +185,7 @@ def main() -> None:
     )
     parser.add_argument("--false-alarms", type=float, default=0.03)
     parser.add_argument(
-        "--renew", action="store_true", help="only the nulls of what these audits measured; the score's weights stay"
+        "--renew", action="store_true", help="only the nulls of what these audits measured, and their modes' weights"
     )
     options = parser.parse_args()
     splits = options.split or ["develop"]

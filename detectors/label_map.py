@@ -11,6 +11,9 @@ from torch import Tensor
 
 from auditor import Classifier, Context, Exhibit, Matrix, Measurement, Trigger, label_map_index
 
+TRIED = 200
+"""search images that candidates are compared on"""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -50,6 +53,14 @@ def sent(model: Classifier, images: Tensor, classes: Tensor) -> Sent:
     return Sent(table / table.sum(1, keepdim=True).clamp_min(1))
 
 
+def choose(ctx: Context, changes: Sequence[Callable[[Tensor], Tensor]]) -> tuple[int, Sent]:
+    """Which of several changes looks most like a label map on search images, and where it sends those."""
+    images, classes = ctx.images.search[:TRIED], ctx.images.search_classes[:TRIED]
+    found = [sent(ctx.model, change(images), classes) for change in ctx.track(changes, "choosing")]
+    best = max(range(len(found)), key=lambda i: (found[i].index, found[i].moved))
+    return best, found[best]
+
+
 def moved_away(logits: Tensor, own: Tensor) -> Tensor:
     """−log(1 − f_own), (N, K) and (N,) → (N,)."""
     sure = logits.log_softmax(1).gather(1, own.unsqueeze(1)).squeeze(1).exp()
@@ -67,7 +78,7 @@ def told(
     """One measurement a source class, of what ``change`` does to held-out images; all else comes with the first.
 
     ``mask`` and ``pattern`` show the change as a `Trigger`; its success is the share of images that get the answer that
-    the label map, as read off search images, says.
+    the label map, as read off search images, says; for that they are asked again in float32.
     """
     changed, classes = change(ctx.images.held_out), ctx.images.held_out_classes
     found = sent(ctx.model, changed, classes)

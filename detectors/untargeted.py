@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auditor import Context, Effort, Measurement, Need, Picture, Setting, Statistic
 
-from .label_map import moved_away, sent, told
+from .label_map import choose, moved_away, told
 from .pattern_search import forms, pattern_step
 
 
@@ -63,15 +63,11 @@ class Untargeted:
             for mask in forms(soft, self.sizes, self.windows)
         ]
         # which pattern is best is decided on search images, what it does is measured on held-out ones
-        images, classes = ctx.images.search[:200], ctx.images.search_classes[:200]
-        on_search = [
-            sent(ctx.model, torch.lerp(images, canvas, mask), classes)
-            for mask, canvas in ctx.track(candidates, "choosing")
-        ]
-        best = max(range(len(candidates)), key=lambda i: (on_search[i].index, on_search[i].moved))
+        changes = [partial(torch.lerp, end=canvas, weight=mask) for mask, canvas in candidates]
+        best, on_search = choose(ctx, changes)
         mask, canvas = candidates[best]
         shown = Picture("pattern that moves images away", torch.where(mask > 0, canvas, 0.5).numpy())
-        yield from told(ctx, lambda x: torch.lerp(x, canvas, mask), on_search[best], mask, canvas, (shown,))
+        yield from told(ctx, changes[best], on_search, mask, canvas, (shown,))
 
     def _search(self, ctx: Context) -> tuple[Tensor, Tensor]:
         """Masks (S, H, W) and canvases (S, C, H, W) of all starts."""

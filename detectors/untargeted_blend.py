@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from auditor import Context, Measurement, Need, Setting, Statistic
 
 from .blend import Blending
-from .label_map import moved_away, sent, told
+from .label_map import choose, moved_away, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +49,11 @@ class UntargetedBlend:
         family = Blending(self.opacity)
         theta = self._search(ctx, family)
         # which start is best is decided on search images, what it does is measured on held-out ones
-        images, classes = ctx.images.search[:200], ctx.images.search_classes[:200]
-        on_search = [
-            sent(ctx.model, torch.lerp(images, canvas, self.opacity), classes)
-            for canvas in ctx.track(theta, "choosing", len(theta))
-        ]
-        best = max(range(len(theta)), key=lambda i: (on_search[i].index, on_search[i].moved))
+        changes = [partial(torch.lerp, end=canvas, weight=self.opacity) for canvas in theta]
+        best, on_search = choose(ctx, changes)
         canvas, shape = theta[best], ctx.model.input_shape
         mask, pattern, _ = family.trigger(canvas, shape)
-        shown = family.pictures(canvas, shape)
-        yield from told(ctx, lambda x: torch.lerp(x, canvas, self.opacity), on_search[best], mask, pattern, shown)
+        yield from told(ctx, changes[best], on_search, mask, pattern, family.pictures(canvas, shape))
 
     def _search(self, ctx: Context, family: Blending) -> Tensor:
         """Canvases (S, C, H, W) of all starts."""

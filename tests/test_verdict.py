@@ -346,6 +346,7 @@ def test_a_label_map_that_most_images_follow_is_suspicious_unconfirmed(
     found = judged(label_map(0.7))
     assert (found.verdict, found.target_classes) == (Verdict.SUSPICIOUS, (0, 1, 2, 3, 4, 5))
     assert found.score == 0.7
+    assert "maps measured an all-to-all index of" in found.reason
     assert judged(label_map(0.9)).verdict is Verdict.BACKDOORED
     for too_little in (label_map(0.4), label_map(0.7, share=0.1), label_map(0.7, reference=0.6)):
         result = judged(too_little)

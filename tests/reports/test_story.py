@@ -19,6 +19,7 @@ from auditor.reports import html
 from auditor.reports.explained import sentence
 from auditor.reports.lines import lines
 from auditor.reports.story import stories
+from auditor.reports.wording import trigger_sentence
 
 TARGET = 8
 
@@ -204,3 +205,11 @@ def test_lines_are_told_apart_without_colour() -> None:
     assert banded is not None
     assert "<polygon" in banded.drawing
     assert lines([Curve("a", (0,), (0.2,), "x", "y")]) is None
+
+
+def test_a_label_map_is_not_told_as_one_class() -> None:
+    found = audit(10)
+    assert found.trigger is not None
+    assert "of them into class " in trigger_sentence(found, found.trigger)
+    every = replace(found, target_classes=tuple(range(10)))
+    assert "into the class that a label map gives to their own" in trigger_sentence(every, found.trigger)
