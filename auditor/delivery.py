@@ -12,7 +12,7 @@ from typing import Any
 from auditor import registry
 from auditor.archive import save_bytes, save_text
 from auditor.errors import ConfigError
-from auditor.terminal import say
+from auditor.terminal import abandon, say
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,11 @@ def show(subject: Any, *, to_stderr: bool, group: str = registry.REPORTS) -> Non
     text = render(subject, colour=console.is_terminal and not console.no_color, width=console.width)
     stream = sys.stderr if to_stderr else sys.stdout
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    stream.flush()
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:  # of `audit scan ... | head`, who still wants the reports and the exit code
+        abandon(stream)
 
 
 def deliver(subject: Any, wanted: Iterable[Target]) -> Iterator[Path]:

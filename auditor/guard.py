@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import typer
 
 from auditor.errors import AuditError
-from auditor.terminal import plain, say
+from auditor.terminal import abandon, plain, say
 
 BELOW_GATE, AT_GATE, FAILED, NOTHING_TO_SCAN, USAGE = range(5)
 
@@ -44,7 +43,7 @@ def guarded(app: Callable[..., Any], arguments: Sequence[str] | None) -> int:
         return USAGE
     except BrokenPipeError:
         # the reader of the output went away; nothing more can be said there, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon(sys.stdout)
         return FAILED
     except Exception as error:  # the last line of defence: one sentence, not a traceback
         return _explain(error, session)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from auditor.progress import PASSES
 
@@ -36,6 +37,11 @@ def say(text: str) -> None:
     """One line on standard error, escaped, whatever the terminal's encoding."""
     encoding = sys.stderr.encoding or "ascii"
     print(plain(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+
+
+def abandon(stream: TextIO) -> None:
+    """Let what is still written to ``stream``, whose reader went away, vanish; else it would raise again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
