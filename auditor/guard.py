@@ -41,8 +41,8 @@ def guarded(app: Callable[..., Any], arguments: Sequence[str] | None) -> int:
     except UsageError as error:
         say(f"audit: {_usage_sentence(error)}")
         return USAGE
-    except BrokenPipeError:
-        # the reader of the output went away; nothing more can be said there, not even at exit
+    except (BrokenPipeError, SystemExit):
+        # the reader of the output went away, of which Typer makes an exit with 1: nothing more can be said there
         abandon(sys.stdout)
         return FAILED
     except Exception as error:  # the last line of defence: one sentence, not a traceback

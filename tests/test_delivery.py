@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,25 +15,23 @@ from auditor import archive
 from auditor.cli import run
 
 
-@pytest.fixture
-def unread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Standard output is a pipe that nobody reads."""
+@contextmanager
+def unread(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Inside, standard output is a pipe that nobody reads. Pytest would end a fixture's patch before the test."""
     ours, theirs = os.pipe()
     os.close(ours)
-    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
-        monkeypatch.setattr("sys.stdout", stream)
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream, patch.context() as patched:
+        patched.setattr("sys.stdout", stream)
+        patched.setattr(auditor.worker, "scan", lambda *_, **__: CLEAN)
         yield
-        monkeypatch.undo()
 
 
-def test_whoever_reads_no_further_still_gets_the_reports(
-    unread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auditor.worker, "scan", lambda *_, **__: CLEAN)
-    assert run(["scan", "m.onnx", "-o", f"json={tmp_path / 'a.json'}"]) == 0
+def test_whoever_reads_no_further_still_gets_the_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with unread(monkeypatch):
+        assert run(["scan", "m.onnx", "-o", f"json={tmp_path / 'a.json'}"]) == 0
     assert archive.from_text((tmp_path / "a.json").read_text()).model == CLEAN.model
 
 
-def test_a_report_for_nobody_has_failed(unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditor.worker, "scan", lambda *_, **__: CLEAN)
-    assert run(["scan", "m.onnx", "-o", "json=-"]) == 2
+def test_a_report_for_nobody_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with unread(monkeypatch):
+        assert run(["scan", "m.onnx", "-o", "json=-"]) == 2
