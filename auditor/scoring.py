@@ -28,6 +28,8 @@ class Combined:
     """the class they agree on most"""
     agreeing: tuple[int, ...]
     """positions of the evidence that names it, strongest first"""
+    counting: tuple[int, ...] = ()
+    """positions of what the score adds up: of those that look for much the same (`ALIKE`), the strongest"""
 
 
 ALL_TO_ALL = "all-to-all index"
@@ -88,16 +90,17 @@ def combine(evidence: Sequence[Evidence], model: Weights) -> Combined:
     """The score of an audit; nothing known (no evidence) scores 0."""
     if not evidence:
         return Combined(0.0, False, None, ())
-    support: dict[int, float] = {}
     parts = [_part(item, model) for item in evidence]
-    told: set[int] = set()
+    counting: dict[int, list[int]] = {}
     for i in sorted(range(len(evidence)), key=lambda i: -parts[i]):
-        alike = evidence[i].detector in ALIKE
-        for target in set(evidence[i].target_classes) - (told if alike else set()):
-            support[target] = support.get(target, 0.0) + parts[i]
-        told |= set(evidence[i].target_classes) if alike else set()
+        for target in set(evidence[i].target_classes):
+            others = counting.setdefault(target, [])
+            if not (evidence[i].detector in ALIKE and any(evidence[j].detector in ALIKE for j in others)):
+                others.append(i)
+    support = {target: sum(parts[i] for i in places) for target, places in counting.items()}
     leading = max(support, key=lambda c: (support[c], -c)) if support else None
     total = model.intercept + (0.0 if leading is None else support[leading])
     score = 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
     naming = [i for i, item in enumerate(evidence) if leading in item.target_classes and parts[i] > 0]
-    return Combined(score, score >= model.alarm, leading, tuple(sorted(naming, key=lambda i: -parts[i])))
+    counted = () if leading is None else tuple(counting[leading])
+    return Combined(score, score >= model.alarm, leading, tuple(sorted(naming, key=lambda i: -parts[i])), counted)

@@ -150,13 +150,15 @@ def renewed(before: dict[str, Any], every: Sequence[Sample], alarms: Alarms = Ma
     """The calibration ``before``, with new nulls for what these audits of clean models measured.
 
     For a detector that searches better than it did, audited alone and on fewer models: so slopes are held near those
-    from before, and the nulls are only as certain as the groups of models now. The weights of the score stay, but for
+    from before, and the nulls are only as certain as the groups of models now. What they were held near is kept beside
+    them, for the next time: the same audits give the same nulls, however often. The weights of the score stay, but for
     those of modes of which there are enough whole audits among these.
     """
     statistics = dict(before["statistics"])
     clean = [s for s in every if not s.backdoored]
-    for key, null in fit_nulls(clean, {k: e.get("slopes", {}) for k, e in statistics.items()}).items():
-        statistics[key] = entry(null)
+    near = {key: e.get("near", e.get("slopes", {})) for key, e in statistics.items()}
+    for key, null in fit_nulls(clean, near).items():
+        statistics[key] = {**entry(null), "near": near.get(key, {})}
     found = {**before, "statistics": statistics}
     own = of_modes(every, parse(found, "renewed").nulls, alarms)
     new = {mode: knowing(before["score"]["weights"], score_as_json(weights)) for mode, weights in own.items()}

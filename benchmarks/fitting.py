@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from auditor.calibrating import FLOOR, sample_of
 from auditor.calibration import Given, Null, Weights
 from auditor.findings import Evidence
-from auditor.scoring import ALIKE, Combined, combine, key_of, kind_of, surprise
+from auditor.scoring import combine, key_of, kind_of, surprise
 from benchmarks.judged import MODES, Kept, read_kept
 
 TRAITS = ("classes", "size", "weakness")
@@ -128,12 +128,6 @@ def with_p_values(sample: Sample, nulls: dict[str, Null]) -> list[Evidence]:
     return done
 
 
-def _told_again(item: Evidence, items: Sequence[Evidence], together: Combined) -> bool:
-    """Whether a stronger statistic of the leading class looks for much the same (`ALIKE`)."""
-    strongest = next((items[i] for i in together.agreeing if items[i].detector in ALIKE), None)
-    return item.detector in ALIKE and strongest is not None and item is not strongest
-
-
 def balanced(attacks: Sequence[str]) -> npt.NDArray[np.float64]:
     """Weights of samples, sum 1: clean ones (no attack) half of it, each attack the same share of the other half."""
     counts = Counter(attacks)
@@ -153,11 +147,10 @@ def fit_weights(train: Sequence[Sample], nulls: dict[str, Null], ridge: float = 
         x, free = np.zeros((len(judged), len(names))), np.zeros((len(judged), len(names)), dtype=bool)
         for row, items in enumerate(judged):
             together = combine(items, model)
-            for item in items:
-                if together.target_class in item.target_classes and not _told_again(item, items, together):
-                    column = names.index(key_of(item))
-                    x[row, column] += surprise(item, model)
-                    free[row, column] |= item.confirmed
+            for item in (items[i] for i in together.counting):
+                column = names.index(key_of(item))
+                x[row, column] += surprise(item, model)
+                free[row, column] |= item.confirmed
 
         def loss(theta: np.ndarray, x: np.ndarray = x, free: np.ndarray = free) -> float:
             parts = x * theta[1:]

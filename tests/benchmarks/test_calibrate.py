@@ -63,6 +63,19 @@ def test_renewing_changes_what_was_measured_and_nothing_else() -> None:
     assert after["score"] == before["score"]
 
 
+def test_renewing_by_the_same_audits_changes_nothing_more() -> None:
+    before = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    card = {"backdoored": False, "architecture": "grey_lenet", "dataset": "mnist"}
+    samples = []
+    for accuracy, value in ((0.99, 0.1), (0.7, 0.3), (0.5, 0.6)) * 3:
+        item = Evidence("iscp", "prominence of commanding predictive power", value, np.nan, 1.0, 1.0, (0,))
+        samples.append(Sample(SimpleNamespace(card=card), Given(images=True, clean_accuracy=accuracy), (item,)))  # type: ignore[arg-type]
+    once = renewed(before, samples)
+    key = "iscp/prominence on images"
+    assert once["statistics"][key]["slopes"] != before["statistics"][key]["slopes"]
+    assert renewed(once, samples) == once
+
+
 def test_audits_of_a_mode_have_weights_of_their_own() -> None:
     """Here head tells planted models from clean ones, and iscp does not; with images nothing is known of that."""
     before = json.loads(SHIPPED.read_text(encoding="utf-8"))
