@@ -26,18 +26,6 @@ class Measured:
     passes: int
     """median"""
 
-    def __add__(self, other: Measured) -> Measured:
-        """The rates on both sets of models; the passes are those of the larger set."""
-        names = sorted({*self.by_attack, *other.by_attack})
-        return Measured(
-            detected=_sum(self.detected, other.detected),
-            right_target=_sum(self.right_target, other.right_target),
-            false_alarms=_sum(self.false_alarms, other.false_alarms),
-            false_confirmations=_sum(self.false_confirmations, other.false_confirmations),
-            by_attack={n: _sum(self.by_attack.get(n, (0, 0)), other.by_attack.get(n, (0, 0))) for n in names},
-            passes=max((self, other), key=lambda m: m.detected[1] + m.false_alarms[1]).passes,
-        )
-
 
 def mode_of(*, reference: bool, images: bool) -> str:
     """The name of what a scan was given."""
@@ -47,22 +35,10 @@ def mode_of(*, reference: bool, images: bool) -> str:
 
 
 @cache
-def by_split() -> Mapping[str, Mapping[tuple[str, str], Measured]]:
-    """Split → (mode, effort) → rates; combinations that were not measured are missing."""
-    data = json.loads(files("auditor").joinpath("detection_rates.json").read_text(encoding="utf-8"))
-    return {
-        split: {(row["mode"], row["effort"]): parse(row) for row in rows} for split, rows in data["splits"].items()
-    }
-
-
-@cache
 def measured() -> Mapping[tuple[str, str], Measured]:
-    """(mode, effort) → rates on the models of all splits together."""
-    found: dict[tuple[str, str], Measured] = {}
-    for rates in by_split().values():
-        for key, row in rates.items():
-            found[key] = found[key] + row if key in found else row
-    return found
+    """(mode, effort) → rates; combinations that were not measured are missing."""
+    data = json.loads(files("auditor").joinpath("detection_rates.json").read_text(encoding="utf-8"))
+    return {(row["mode"], row["effort"]): parse(row) for row in data["rates"]}
 
 
 def parse(row: Mapping[str, object]) -> Measured:
@@ -73,10 +49,6 @@ def parse(row: Mapping[str, object]) -> Measured:
     return Measured(
         **pairs, by_attack={str(k): _pair(v) for k, v in attacks.items()}, passes=int(str(row["passes"]))
     )
-
-
-def _sum(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    return one[0] + other[0], one[1] + other[1]
 
 
 def _pair(value: object) -> tuple[int, int]:

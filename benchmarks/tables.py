@@ -4,8 +4,6 @@
 
 For the fresh split it also writes what README and reports say of it (`benchmarks.statements`).
 
-With ``--mode``, of these modes only, into files of their own (``SPLIT_MODE.md`` …); what is said of other modes stays.
-
 ``SPLIT.md`` holds the rates: over all, by attack, label map, architecture, kind of clean model, effort, without each
 detector. ``SPLIT_peers.md`` holds the peers on the same models (``--peers``), ``SPLIT_models.md`` every verdict;
 ``SPLIT_*.svg`` are the figures.
@@ -154,14 +152,14 @@ def _peer(name: str, rows: Sequence[Judged], theirs: Mapping[str, PeerResult]) -
     )
 
 
-def page(name: str, asked: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows, left_out: int) -> str:
-    """``NAME.md``; ``asked`` are the options that made it."""
+def page(split: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, quick: Rows, left_out: int) -> str:
+    """``SPLIT.md``."""
 
     def network(row: Judged) -> str:
         return f"{row.card['architecture'].partition(':')[2]}, {row.card['dataset']}"
 
     parts = [
-        f"Made by `python -m benchmarks.tables {asked}`; verdicts from the calibration of this release. "
+        f"Made by `python -m benchmarks.tables --split {split}`; verdicts from the calibration of this release. "
         f"Shares have 95 % intervals (Wilson). {left_out} models whose attack did not take are left out.",
         f"## Over all\n\n{overview(rows)}",
         f"## Detected, by attack\n\n{grouped(rows, lambda r: r.card['attack'], True, 'attack')}",
@@ -173,7 +171,7 @@ def page(name: str, asked: str, kept: Mapping[str, Sequence[Kept]], rows: Rows, 
         f"## Without each detector\n\n{without_each(kept)}",
         f"## Reliability of the score\n\n{calibrated(rows)}",
     ]
-    parts.append(f"![ROC curves]({name}_roc.svg) ![Detected, by attack]({name}_attacks.svg)")
+    parts.append(f"![ROC curves]({split}_roc.svg) ![Detected, by attack]({split}_attacks.svg)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -187,9 +185,9 @@ def peers_page(split: str, rows: Rows, peers: Path) -> str:
     )
 
 
-def verdicts(asked: str, rows: Rows) -> str:
-    """``NAME_models.md``: every verdict; ``asked`` are the options that made it."""
-    parts = [f"Made by `python -m benchmarks.tables {asked}`: every model of the split and its verdict."]
+def verdicts(split: str, rows: Rows) -> str:
+    """``SPLIT_models.md``: every verdict."""
+    parts = [f"Made by `python -m benchmarks.tables --split {split}`: every model of the split and its verdict."]
     for mode, judged in rows.items():
         lines = [
             (r.card["name"], r.card["attack"] or r.card["kind"], f"{r.card['clean_accuracy']:.2f}",
@@ -211,10 +209,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="folder of kept audits, and of peers")
     parser.add_argument("--split", choices=SPLITS, default="fresh")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--mode", choices=MODES, action="append", help="only this one; repeatable")
     parser.add_argument("--peers", action="store_true", help="write SPLIT_peers.md and nothing else")
     options = parser.parse_args()
-    kept = {mode: read_kept(options.zoo, options.results, options.split, mode) for mode in options.mode or MODES}
+    kept = {mode: read_kept(options.zoo, options.results, options.split, mode) for mode in MODES}
     kept = {mode: items for mode, items in kept.items() if items}
     if not kept:
         parser.error(f"no kept audit of split {options.split} in {options.results}; run benchmarks.evaluate first")
@@ -228,21 +225,13 @@ def main() -> None:
     left_out = sum(1 for _ in cards(options.zoo, options.split, planted=False)) - sum(
         1 for _ in cards(options.zoo, options.split)
     )
-    name = "_".join((options.split, *(options.mode or ())))
-    asked = " ".join((f"--split {options.split}", *(f"--mode {mode}" for mode in options.mode or ())))
-    text = page(name, asked, kept, rows, quick, left_out)
-    (options.out / f"{name}.md").write_text(text, encoding="utf-8")
-    (options.out / f"{name}_models.md").write_text(verdicts(asked, rows), encoding="utf-8")
-    draw(name, rows, options.out)
-    if options.split in statements.TOLD:
-        statements.write(
-            options.split,
-            [
-                statements.entry(mode, effort, judged[mode])
-                for mode in kept
-                for effort, judged in (("quick", quick), ("standard", rows))
-            ],
-        )
+    text = page(options.split, kept, rows, quick, left_out)
+    (options.out / f"{options.split}.md").write_text(text, encoding="utf-8")
+    (options.out / f"{options.split}_models.md").write_text(verdicts(options.split, rows), encoding="utf-8")
+    draw(options.split, rows, options.out)
+    if options.split == statements.TOLD:
+        both = (("quick", quick), ("standard", rows))
+        statements.write([statements.entry(mode, effort, j[mode]) for mode in kept for effort, j in both])
     print(text.partition("## Detected")[0])
 
 

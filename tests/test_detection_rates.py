@@ -9,10 +9,10 @@ import pytest
 
 from auditor import blind_spots, detection_rates
 from auditor.blind_spots import measured_spots, told_of
-from auditor.detection_rates import Measured, by_split, measured, mode_of
+from auditor.detection_rates import Measured, measured, mode_of
 from auditor.request import ScanRequest, ScanSettings
 from benchmarks.rates import Share
-from benchmarks.statements import BLOCK, TOLD
+from benchmarks.statements import BLOCK, SAID, TOLD
 from benchmarks.statements import block as readme_block
 
 ROOT = Path(__file__).parents[1]
@@ -26,25 +26,22 @@ RATES = Measured(
 def test_the_readme_says_what_was_measured() -> None:
     found = BLOCK.search((ROOT / "README.md").read_text(encoding="utf-8"))
     assert found is not None
-    assert found.group(2) == readme_block(by_split())
-    assert all(f"{TOLD[split]}:" in found.group(2) for split, rates in by_split().items() if rates)
+    assert found.group(2) == readme_block(measured())
+    assert f"{SAID}:" in found.group(2)
 
 
-STANDARD = [(split, mode) for split, known in by_split().items() for mode, effort in known if effort == "standard"]
+STANDARD = [mode for mode, effort in measured() if effort == "standard"]
 
 
-def test_every_split_is_measured_at_standard_effort() -> None:
-    assert {split for split, _ in STANDARD} == set(by_split())
+def test_every_mode_is_measured_at_standard_effort() -> None:
+    assert set(STANDARD) == {mode for mode, _ in measured()}
 
 
-@pytest.mark.parametrize(("split", "mode"), STANDARD)
-def test_what_was_measured_is_what_the_table_says(split: str, mode: str) -> None:
-    """A mode that was measured later than the others has a page of its own."""
-    results = ROOT / "benchmarks" / "results"
-    own = results / f"{split}_{mode}.md"
-    page = (own if own.exists() else results / f"{split}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("mode", STANDARD)
+def test_what_was_measured_is_what_the_table_says(mode: str) -> None:
+    page = (ROOT / "benchmarks" / "results" / f"{TOLD}.md").read_text(encoding="utf-8")
     rows = {line.split(" | ")[0]: line for line in page.partition("## Detected")[0].splitlines() if " | " in line}
-    rates = by_split()[split][mode, "standard"]
+    rates = measured()[mode, "standard"]
     assert f" {Share(*rates.detected)} " in rows["| detected"]
     assert f" {Share(*rates.right_target)} " in rows["| of these with the right target"]
     assert f" {Share(*rates.false_alarms)} " in rows["| false alarms"]
@@ -53,16 +50,6 @@ def test_what_was_measured_is_what_the_table_says(split: str, mode: str) -> None
     for attack, (hits, count) in rates.by_attack.items():
         line = next(line for line in page.splitlines() if line.startswith(f"| {attack} | "))
         assert f" {hits} of {count} " in line
-
-
-def test_reports_are_told_the_rates_on_all_splits_together() -> None:
-    for key, rates in measured().items():
-        rows = [known[key] for known in by_split().values() if key in known]
-        assert rates.detected == tuple(map(sum, zip(*(r.detected for r in rows), strict=True)))
-        assert sum(n for _, n in rates.by_attack.values()) == rates.detected[1]
-        for attack, pair in rates.by_attack.items():
-            found = [r.by_attack[attack] for r in rows if attack in r.by_attack]
-            assert pair == tuple(map(sum, zip(*found, strict=True)))
 
 
 def test_a_report_names_the_attacks_that_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:

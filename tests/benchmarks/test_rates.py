@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from auditor.calibration import Given as Kind
+from auditor.detection_rates import parse
 from auditor.findings import Verdict
 from benchmarks import statements
 from benchmarks.fitting import balanced, fit_null
@@ -74,18 +76,15 @@ def test_a_nulls_mean_follows_the_kind_of_model() -> None:
     assert null.count == 4
 
 
-def test_statements_of_modes_that_were_not_measured_anew_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_is_told_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statements, "RATES", tmp_path / "rates.json")
     monkeypatch.setattr(statements, "ROOT", tmp_path)
-    (tmp_path / "README.md").write_text("nothing to fill in\n", encoding="utf-8")
-    start = [entry("images", "standard", ROWS), entry("reference", "standard", ROWS)]
-    statements.RATES.write_text(json.dumps({"splits": {"fresh": start}}), encoding="utf-8")
-
-    def told() -> list[tuple[str, int]]:
-        splits = json.loads(statements.RATES.read_text(encoding="utf-8"))["splits"]
-        return [(e["mode"], e["detected"][1]) for e in splits["fresh"]]
-
-    statements.write("fresh", [entry("impressions", "standard", ROWS[:2])])
-    assert told() == [("images", 3), ("impressions", 2), ("reference", 3)]
-    statements.write("fresh", [entry("images", "standard", ROWS[:1])], drop=["reference"])
-    assert told() == [("images", 1), ("impressions", 2)]
+    kept = entry("images", "quick", ROWS)
+    monkeypatch.setattr(statements, "measured", lru_cache(lambda: {("images", "quick"): parse(kept)}))
+    (tmp_path / "README.md").write_text("a\n<!-- detection rates -->\nold\n<!-- end of detection rates -->\nb\n")
+    statements.write([kept])
+    assert json.loads(statements.RATES.read_text(encoding="utf-8"))["rates"] == [kept]
+    first, *_, last = (tmp_path / "README.md").read_text(encoding="utf-8").splitlines()
+    assert (first, last) == ("a", "b")
+    assert "| quick | 2 of 3 = " in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "old" not in (tmp_path / "README.md").read_text(encoding="utf-8")
