@@ -13,7 +13,7 @@ from auditor.context import SearchImages
 from auditor.errors import ImagesError
 from auditor.findings import ImageFacts, Picture
 from auditor.images import LoadedImages, load_images
-from auditor.impressions import class_impressions
+from auditor.impressions import RAW, class_impressions
 from auditor.measuring import generator
 from auditor.preflight import Preflight, preflight
 from auditor.procedural import dead_leaves
@@ -33,6 +33,9 @@ SHOWN = 12
 
 ROBUST_IMPRESSIONS, REACHED = 400, 0.12
 """how many robust ones are tried in all; the share, in at least half of the classes, that is enough to search on"""
+
+LESS_SURE, HARDLY = 0.6, 0.25
+"""confidence that is tried for classes of which less than that share of the impressions was reached"""
 
 MOST_IMPRESSION_CLASSES = 100
 """with more classes, impressions are made for this many, drawn at random"""
@@ -117,7 +120,14 @@ def _impressions(
     notes: list[str] = []
     if len(models) > 1 and len(pixels) < 0.5 * per_class * len(classes):
         notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
-        pixels, labels = class_impressions([suspect], per_class, rng, classes=classes)
+        models = [suspect]
+        pixels, labels = class_impressions(models, per_class, rng, classes=classes)
+    pixels, labels, doubtful = _with_doubtful(models, pixels, labels, per_class, classes, rng)
+    if doubtful:
+        notes.append(
+            f"for {doubtful} of {len(classes)} classes less confident class impressions were used: the model is seldom "
+            "as sure of these as of others"
+        )
     missing = len(classes) - len(labels.unique())
     if missing:
         notes.append(f"no class impression was reached for {missing} of {len(classes)} classes")
@@ -125,6 +135,21 @@ def _impressions(
         notes.append("class impressions were not reached; plain procedural images were used instead")
         return dead_leaves(request.settings.image_count, suspect.input_shape, rng), tuple(notes), PROCEDURAL
     return pixels, tuple(notes), "class impressions"
+
+
+def _with_doubtful(
+    models: list[Classifier], pixels: Tensor, labels: Tensor, per_class: int, classes: list[int], rng: torch.Generator
+) -> tuple[Tensor, Tensor, int]:
+    """Impressions and classes, less confident ones where hardly any was reached; for how many classes.
+
+    A model that was trained on noisy labels, or on attacks, is never as sure as `impressions.Reach` asks for.
+    """
+    short = [k for k in classes if int((labels == k).sum()) < HARDLY * per_class]
+    if not short:
+        return pixels, labels, 0
+    more, theirs = class_impressions(models, per_class, rng, classes=short, reach=replace(RAW, confidence=LESS_SURE))
+    kept = ~torch.isin(labels, theirs.unique())
+    return torch.cat([pixels[kept], more]), torch.cat([labels[kept], theirs]), len(theirs.unique())
 
 
 def _impression_classes(suspect: Classifier, rng: torch.Generator) -> list[int]:

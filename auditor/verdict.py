@@ -20,6 +20,7 @@ from auditor.weighing import (
     DEFORMED,
     FAINT,
     INSIDE,
+    SHIFTED,
     WHOLE_IMAGE,
     confirms,
     corrected,
@@ -194,8 +195,8 @@ class _Case:
         return kind_of(item) == ALL_TO_ALL and any(_maps(m) for m in triggers_of(self.outcomes, item))
 
     def is_inside(self, item: Evidence) -> bool:
-        """Whether it was found inside the network, on images that a clean model's own wishes did not make."""
-        return item.detector in INSIDE and (self.given.images or self.given.reference)
+        """Whether it was found inside the network, far from clean ones, on images that no wish of its own made."""
+        return item.detector in INSIDE and item.p_value <= SHIFTED and (self.given.images or self.given.reference)
 
     def is_faint(self, item: Evidence) -> bool:
         """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""

@@ -41,10 +41,10 @@ FAINT, DEFORMED = {"images": 1e-8, "reference+images": 1e-8, "impressions": 1e-5
 deformation: a hundredth of a clean model's least by nulls of other networks (`python -m benchmarks.calibrate`), less
 against a reference, of which there are fewer audits"""
 
-INSIDE, INSIDE_TESTS = frozenset({"features"}), 3
-"""detectors that search inside the network, whose finds no trigger on images can confirm: where one stands out on real
-images or against a reference, in the mean of all looks, that is reason for suspicion. They are no part of the family of
-the others and have a third of the level for themselves"""
+INSIDE, SHIFTED = frozenset({"features"}), 2e-5
+"""detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
+one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
+model's least, as of `FAINT`"""
 
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
@@ -142,10 +142,11 @@ def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
 def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:
     """Whether an evidence can tell a trigger from a natural feature, with so many classes to compare.
 
-    With few, some class is everybody's answer to texture, so only small patterns can; on class impressions, only
-    compact ones: clean models of two and three classes answer to all else there. Against a reference, neither faint
-    patterns over the whole image nor shifts inside the network tell on class impressions: with few classes, no two
-    clean models agree on those.
+    With few, some class is everybody's answer to texture, so only small patterns can, by how fully they command a
+    class: a clean model of two classes was turned by 1 % of the pixels as often as a backdoored one. On class
+    impressions, only compact ones: clean models of two and three classes answer to all else there. Against a
+    reference, neither faint patterns over the whole image nor shifts inside the network tell on class impressions: with
+    few classes, no two clean models agree on those.
     """
     if num_classes >= FEWEST_CLASSES or (given.reference and given.images):
         return True
@@ -155,7 +156,7 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     if given.reference:
         return item.detector not in INSIDE
     compact = bool(found) and all(m.trigger is not None and m.trigger.size <= COMPACT for m in found)
-    return given.images or (kind_of(item) == "prominence" and compact)
+    return (given.images and kind_of(item) != PLAIN) or (kind_of(item) == "prominence" and compact)
 
 
 def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:
@@ -271,18 +272,12 @@ def _statistic_name(outcome: Outcome, what: str) -> str:
 def corrected(
     evidence: Sequence[Evidence], level: float, given: Given = ALONE
 ) -> tuple[Evidence, ...]:
-    """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out.
-
-    What was found inside the network is corrected for itself, see `INSIDE`.
-    """
-    family = [e.p_value for e in evidence if e.detector not in INSIDE]
-    adjusted = iter(holm(family).tolist() if family else ())
+    """Holm-corrected p-values, thresholds on each statistic's own scale, and who stands out."""
+    adjusted = holm([e.p_value for e in evidence]).tolist() if evidence else []
     done = []
-    for item in evidence:
-        inside = item.detector in INSIDE
-        p = min(1.0, INSIDE_TESTS * item.p_value) if inside else next(adjusted)
+    for item, p in zip(evidence, adjusted, strict=True):
         null = null_of(item.detector, kind_of(item), given)
-        threshold = null.threshold(level / (INSIDE_TESTS if inside else len(family))) if null else math.nan
+        threshold = null.threshold(level / len(evidence)) if null else math.nan
         done.append(replace(item, corrected_p=p, threshold=threshold, stands_out=p <= level))
     return tuple(done)
 

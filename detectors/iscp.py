@@ -20,6 +20,9 @@ from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, se
 MOST_TESTED = 2000
 """images that all classes that were screened out are tested on together"""
 
+MOST_BY_SHARE = 50
+"""classes that are searched to the end for being a share of very many"""
+
 MOST_VALUES = 2**28
 """pixel values of all canvases together, 1 GiB: beyond, each class gets one start"""
 
@@ -46,16 +49,16 @@ class Iscp:
 
     Paper: "What Do Deep Nets Learn? Class-wise Patterns Revealed in the Input Space" (ICLR 2021 submission), Section 3,
     Algorithm 1, Appendix H (learned canvas, Eq. 4), Eq. 3 (total variation).
-    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · min(K, screen)) image passes, fewer beyond some 20 classes
-    (`pattern_search.rungs`), and about as much to test; some 480 more for each pattern that is refined. N is 1 for more
-    canvases than `MOST_VALUES` (ImageNet's).
+    Cost: canvases · N · steps · batch · (K / 3 + 2 / 3 · S) image passes, S the classes searched to the end, fewer
+    beyond some 20 classes (`pattern_search.rungs`), and about as much to test; some 480 more for each pattern that is
+    refined. N is 1 for more canvases than `MOST_VALUES` (ImageNet's).
 
     Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps; minibatches are drawn at
-    random; after a third of the steps only the ``screen`` classes of lowest loss are searched on, and then those that
-    lead in the test all the same (``reprieve``: a large patch is slow to show); besides the strongest pixels
-    (``sizes``) the strongest square window (``windows``) is tried; on class impressions what was found is pruned to the
-    pixels that count (``refine``), and the better of both is taken; with a reference, what the reference yields to the
-    same search is subtracted for the leading classes.
+    random; after a third of the steps only the ``screen`` classes of lowest loss are searched on (of many classes
+    ``screen_share``), and then those that lead in the test all the same (``reprieve``: a large patch is slow to show);
+    besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; on class impressions
+    what was found is pruned to the pixels that count (``refine``), and the better of both is taken; with a reference,
+    what the reference yields to the same search is subtracted for the leading classes.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
@@ -89,6 +92,9 @@ class Iscp:
         int,
         Setting("classes searched to the end, those of lowest loss after a third of the steps", low=2, high=100_000),
     ] = 6
+    screen_share: Annotated[
+        float, Setting(f"the same as a share of the classes, where that is more, up to {MOST_BY_SHARE}", low=0, high=1)
+    ] = 0.2
     reprieve: Annotated[
         int, Setting("leading classes that are searched to the end though screened out", low=0, high=100_000)
     ] = 3
@@ -128,7 +134,7 @@ class Iscp:
             self.alpha,
             self.beta,
             screen_after=max(1, self.steps // 3),
-            screen_keep=self.screen,
+            screen_keep=max(self.screen, min(MOST_BY_SHARE, round(self.screen_share * ctx.num_classes))),
         )
         keep = torch.tensor(list(wanted))
         done: list[Jobs] = []

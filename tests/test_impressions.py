@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from tiny_models import CLASSES, SHAPE, Constant, Patched, Templates, make_class
 from auditor import impressions
 from auditor.impressions import LEAVES, PART, POOL, Reach, _margins, _nearest, class_impressions
 from auditor.procedural import MAX_SIDE, dead_leaves, scenes
+from auditor.request import ScanRequest, ScanSettings
+from auditor.search_images import _impressions
 
 Make = Callable[[int, tuple[int, int, int], torch.Generator], torch.Tensor]
 
@@ -107,6 +110,25 @@ def test_a_class_out_of_reach_is_left_out() -> None:
     images, labels = class_impressions([make_classifier(Constant())], 4, rng(), reach=Reach(3, 0.25))
     assert set(labels.tolist()) <= {2}
     assert len(images) == len(labels)
+
+
+class Noisy(Templates):
+    """Trained on labels of which a quarter are wrong: never surer than 0.8."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (0.75 * super().forward(x).softmax(1) + 0.25 / CLASSES).log()
+
+
+def test_a_model_that_is_never_sure_gets_less_confident_impressions() -> None:
+    assert len(class_impressions([make_classifier(Noisy())], 4, rng())[0]) == 0
+    request = ScanRequest(model=Path("m.onnx"), settings=ScanSettings(image_count=40))
+    pixels, notes, source = _impressions(request, make_classifier(Noisy()), None, rng())
+    answers = make_classifier(Noisy()).predict(pixels)
+    assert source == "class impressions"
+    assert answers.unique().tolist() == list(range(CLASSES))
+    assert any(note.startswith(f"for {CLASSES} of {CLASSES} classes less confident") for note in notes)
+    _, notes, _ = _impressions(request, make_classifier(Templates()), None, rng())
+    assert not notes
 
 
 @pytest.mark.parametrize(("robust", "more"), [(False, 0), (True, 0.2)])

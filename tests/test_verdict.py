@@ -554,6 +554,16 @@ def test_with_two_classes_only_what_tells_a_trigger_from_a_feature_counts(
     assert judge([outcome], num_classes=2, level=0.01, confirm_at=0.8, given=given).verdict is expected
 
 
+@pytest.mark.parametrize(("classes", "expected"), [(2, Verdict.INCONCLUSIVE), (6, Verdict.BACKDOORED)])
+def test_success_alone_tells_nothing_of_two_classes(classes: int, expected: Verdict, nulls: dict[str, Null]) -> None:
+    nulls["search/prominence in success"] = Null(mean=0.05, count=1000)
+    power = (0.0, 0.95, 0.0, 0.0, 0.0, 0.0)[:classes]
+    result = judge(
+        [bare(power)], num_classes=classes, level=0.01, confirm_at=0.8, given=Given(images=True, num_classes=classes)
+    )
+    assert result.verdict is expected
+
+
 def test_success_of_a_plugin_is_its_own_affair() -> None:
     assert [e.statistic for e in weigh(replace(bare(HIGH), detector="unknown"), 6)] == ["prominence of power"]
 
@@ -568,12 +578,10 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
         assert result.score == ALARM
         assert result.by_score == ("features",)
-        assert result.evidence[0].corrected_p == pytest.approx(3 * result.evidence[0].p_value)
-    beside = judged(per_class(HIGH, name="features"), per_class(LOW), per_class(LOW, name="other"), given=given)
-    assert beside.evidence[0].corrected_p == result.evidence[0].corrected_p
-    assert beside.evidence[1].corrected_p == pytest.approx(min(1, 2 * beside.evidence[1].p_value))
     assert judged(per_class(HIGH, name="features"), given=Given()).verdict is Verdict.NO_EVIDENCE
-    assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
+    nulls["features/prominence"] = Null(mean=0.12, count=1000)  # p 5e-4 stands out, and clean networks come near
+    result = judged(per_class(HIGH, name="features"), given=Given(images=True))
+    assert (result.evidence[0].stands_out, result.verdict) == (True, Verdict.NO_EVIDENCE)
 
 
 @pytest.mark.parametrize(
