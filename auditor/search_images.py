@@ -34,8 +34,9 @@ SHOWN = 12
 ROBUST_IMPRESSIONS, REACHED = 400, 0.12
 """how many robust ones are tried in all; the share, in at least half of the classes, that is enough to search on"""
 
-LESS_SURE, HARDLY = 0.6, 0.25
-"""confidence that is tried for classes of which less than that share of the impressions was reached"""
+ENOUGH, LESS_SURE, HARDLY = 0.5, 0.6, 0.25
+"""the share of all impressions that is enough; where fewer are reached, the confidence that is tried for the classes of
+which hardly any was, and what share that is"""
 
 MOST_IMPRESSION_CLASSES = 100
 """with more classes, impressions are made for this many, drawn at random"""
@@ -97,13 +98,18 @@ def _preflight(suspect: Classifier, reference: Classifier | None, pixels: Tensor
 
 def _noted(checks: Preflight, notes: tuple[str, ...], images: SearchImages, suspect: Classifier) -> Preflight:
     """With what was noted on the way, and whether the images show too few classes to find nothing on them."""
-    seen, wanted = len(images.search_classes.unique()), math.ceil(SEEN * suspect.num_classes)
+    seen = len(images.search_classes.unique())
     gap = (
         f"the images to search on show {seen} of {suspect.num_classes} classes (the model's own answers), too few to "
         "call the others clean; give --images of more classes"
     )
-    few = seen < min(ENOUGH_SEEN, max(2, wanted))
+    few = seen < _classes_to_see(suspect)
     return replace(checks, warnings=checks.warnings + notes, gaps=(gap,) if few else ())
+
+
+def _classes_to_see(suspect: Classifier) -> int:
+    """How many classes the images must show before finding nothing on them means anything."""
+    return min(ENOUGH_SEEN, max(2, math.ceil(SEEN * suspect.num_classes)))
 
 
 def _impressions(
@@ -118,20 +124,19 @@ def _impressions(
     models = [suspect] if reference is None else [suspect, reference]
     pixels, labels = class_impressions(models, per_class, rng, classes=classes)
     notes: list[str] = []
-    if len(models) > 1 and len(pixels) < 0.5 * per_class * len(classes):
+    wanted = ENOUGH * per_class * len(classes)
+    if len(models) > 1 and len(pixels) < wanted:
         notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
         models = [suspect]
         pixels, labels = class_impressions(models, per_class, rng, classes=classes)
-    pixels, labels, doubtful = _with_doubtful(models, pixels, labels, per_class, classes, rng)
-    if doubtful:
-        notes.append(
-            f"for {doubtful} of {len(classes)} classes less confident class impressions were used: the model is seldom "
-            "as sure of these as of others"
-        )
+    if len(pixels) < wanted:
+        pixels, labels, doubtful = _with_doubtful(models, pixels, labels, per_class, classes, rng)
+        if doubtful:
+            notes.append(f"for {doubtful} of {len(classes)} classes less confident class impressions were used")
     missing = len(classes) - len(labels.unique())
     if missing:
         notes.append(f"no class impression was reached for {missing} of {len(classes)} classes")
-    if len(pixels) < FEWEST:
+    if len(pixels) < FEWEST or len(labels.unique()) < _classes_to_see(suspect):
         notes.append("class impressions were not reached; plain procedural images were used instead")
         return dead_leaves(request.settings.image_count, suspect.input_shape, rng), tuple(notes), PROCEDURAL
     return pixels, tuple(notes), "class impressions"
