@@ -89,6 +89,8 @@ def judged(kept: Kept, use: Callable[[Outcome], bool] = lambda outcome: True) ->
         level=audit.family_wise_level,
         confirm_at=audit.provenance.command["scan"]["confirm_at"],
         given=given_of(audit, images=kept.images),
+        # what the images lacked is not kept, but that nothing could be concluded is
+        gaps=(audit.reason,) if audit.verdict is Verdict.INCONCLUSIVE else (),
     )
     left_out = [o for o in audit.outcomes if not use(o)]
     return Judged(

@@ -12,7 +12,7 @@ import pytest
 from auditor.archive import to_dict
 from auditor.detection_rates import measured
 from auditor.exhibits import Picture
-from auditor.findings import Audit, Trigger
+from auditor.findings import Audit, Trigger, Verdict
 from benchmarks.judged import MODES, Kept, judged, read_kept
 from benchmarks.records import HOME, bare, even, pack, records, unpack
 from benchmarks.statements import TOLD, entry
@@ -67,6 +67,15 @@ def test_verdicts_on_unpacked_records_are_those_on_the_audits(tmp_path: Path) ->
     assert any(m.exhibits for k in before for o in k.audit.outcomes for m in o.measurements)
     assert not any(m.exhibits for k in after for o in k.audit.outcomes for m in o.measurements)
     assert not any(m.exhibits for o in bare(before[0].audit).outcomes for m in o.measurements)
+
+
+def test_an_audit_of_which_nothing_could_be_concluded_passes_no_model_later() -> None:
+    there = [(c, a) for c, a in records(HOME, "fresh", "impressions") if c["num_classes"] >= 10]
+    flagged = next((c, a) for c, a in there if a.target_classes)
+    passed = next((c, a) for c, a in there if a.verdict is Verdict.NO_EVIDENCE)
+    for (card, audit), expected in ((flagged, flagged[1].verdict), (passed, Verdict.INCONCLUSIVE)):
+        unsure = replace(audit, verdict=Verdict.INCONCLUSIVE)
+        assert judged(Kept(card, "impressions", unsure)).verdict is expected
 
 
 def test_every_rate_has_its_records() -> None:
