@@ -9,6 +9,7 @@ method and model, ``OUT/METHOD/NAME.json``; what is there is not run again.
 from __future__ import annotations
 
 import argparse
+import random
 from pathlib import Path
 
 from auditor.errors import AuditError
@@ -17,11 +18,16 @@ from benchmarks.peers.models import ZooModel, in_order, read_zoo
 from benchmarks.peers.run import METHODS, run, tasks
 
 
-def chosen(zoo: Path, split: str, only: str, most: int | None) -> list[ZooModel]:
-    """The models asked for: by name, or the first ``most`` in the catalogue's order."""
-    models = read_zoo(zoo, split, only)
+def chosen(
+    zoo: Path, split: str, only: str, most: int | None, *, drawn: bool = False, classes: int | None = None
+) -> list[ZooModel]:
+    """The models asked for: by name, of at most so many ``classes``, ``most`` of them, drawn at random or the first in
+    the catalogue's order."""
+    models = [m for m in read_zoo(zoo, split, only) if classes is None or m.num_classes <= classes]
     if most is None:
         return models
+    if drawn:
+        return random.Random(0).sample(models, min(most, len(models)))
     from benchmarks.catalogue import ENTRIES
 
     return in_order(models, [entry.name for entry in ENTRIES])[:most]
@@ -36,13 +42,17 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS, action="append", help="repeatable; all when left out")
     parser.add_argument("--only", default="", help="part of the model's name")
     parser.add_argument("--most", type=int, help="only the first so many models, in the catalogue's order")
+    parser.add_argument("--drawn", action="store_true", help="these drawn at random, the same ones each time")
+    parser.add_argument("--classes", type=int, help="only models of at most so many: a peer's cost grows with them")
     parser.add_argument("--quarter", action="store_true", help="a quarter of the steps; kept in OUT/METHOD-quarter")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time, one thread each")
     options = parser.parse_args()
     if options.jobs < 1 or (options.most is not None and options.most < 1):
         parser.error("expected --jobs and --most of at least 1; give a larger number")
     try:
-        models = chosen(options.zoo, options.split, options.only, options.most)
+        models = chosen(
+            options.zoo, options.split, options.only, options.most, drawn=options.drawn, classes=options.classes
+        )
     except AuditError as error:
         parser.error(str(error))
     if not models:

@@ -18,7 +18,7 @@ from auditor.errors import ConfigError
 from benchmarks.networks import build
 from benchmarks.peers import PeerResult, mm_bd, neural_cleanse
 from benchmarks.peers import run as running
-from benchmarks.peers.__main__ import main
+from benchmarks.peers.__main__ import chosen, main
 from benchmarks.peers.mm_bd import Settings as MarginSettings
 from benchmarks.peers.mm_bd import largest_margins, log_p_value
 from benchmarks.peers.models import in_order, read_zoo
@@ -206,6 +206,9 @@ def test_the_zoo_is_read_by_its_cards(zoo: Path) -> None:
     assert [m.name for m in models] == ["a", "b"]
     assert [m.name for m in read_zoo(zoo, "all", "other")] == ["other"]
     assert [m.name for m in in_order(models, ["b"])] == ["b", "a"]
+    assert [m.name for m in chosen(zoo, "all", "", 1, drawn=True)] in (["a"], ["b"], ["other"])
+    assert chosen(zoo, "all", "", 9, drawn=True) == chosen(zoo, "all", "", 9, drawn=True)
+    assert not chosen(zoo, "all", "", None, classes=1)
     assert models[1].open().preprocess.mean == (0.3,)
     assert models[0].clean_images(rng()).shape == (40, 1, 28, 28)
 
