@@ -14,6 +14,7 @@ from auditor import Context, Measurement, Need, Setting, Statistic
 
 from .blend import Blending
 from .label_map import choose, moved_away, told
+from .whole_image import descend, step_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,8 @@ class UntargetedBlend:
         model, images, classes = ctx.model, ctx.images.search, ctx.images.search_classes
         theta = family.start(self.starts, model.input_shape, ctx.rng)
         for step in ctx.track(range(self.steps), "blend without a target"):
-            size = family.step * (1.0 if step < 0.6 * self.steps else 0.4)
             for part in torch.arange(self.starts).split(max(1, model.batch_images // self.batch)):
                 drawn = torch.randint(len(images), (len(part), self.batch), generator=ctx.rng)
-                moving = theta[part].to(model.device).requires_grad_(True)
-                with model.fast():
-                    logits = model.logits(family.apply(images[drawn].to(model.device), moving).flatten(0, 1))
-                loss = moved_away(logits, classes[drawn].flatten().to(model.device))
-                (gradient,) = torch.autograd.grad(loss.sum(), moving)
-                theta[part] = family.project(theta[part] - size * gradient.sign().cpu())
+                ask = partial(moved_away, own=classes[drawn].flatten().to(model.device))
+                descend(model, family, theta, part, images[drawn], ask, step_size(family, step, self.steps))
         return theta

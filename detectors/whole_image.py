@@ -9,8 +9,9 @@ pattern that was searched for at just that strength, a trained-in trigger works 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
@@ -133,20 +134,15 @@ class WholeImage:
         for step in ctx.track(range(self.steps), f"{who}, searching"):
             if step in screens:
                 active = active[losses[active].argsort()[: screens[step]]].sort().values
-            size = family.step * (1.0 if step < 0.6 * self.steps else 0.4)
             for part in active.split(max(1, model.batch_images // self.batch)):
                 drawn = [
                     pools[j][torch.randint(len(pools[j]), (self.batch,), generator=ctx.rng)] for j in part.tolist()
                 ]
-                x = images[torch.stack(drawn)].to(model.device)
-                moving = theta[part].to(model.device).requires_grad_(True)
-                with model.fast():
-                    logits = model.logits(family.apply(x, moving).flatten(0, 1))
                 wanted = targets[part].to(model.device).repeat_interleave(self.batch)
-                loss = F.cross_entropy(logits, wanted, reduction="none")
-                (gradient,) = torch.autograd.grad(loss.sum(), moving)
-                losses[part] = 0.8 * losses[part] + 0.2 * loss.detach().view(len(part), -1).mean(1).cpu()
-                theta[part] = family.project(theta[part] - size * gradient.sign().cpu())
+                ask = partial(F.cross_entropy, target=wanted, reduction="none")
+                size = step_size(family, step, self.steps)
+                loss = descend(model, family, theta, part, images[torch.stack(drawn)], ask, size)
+                losses[part] = 0.8 * losses[part] + 0.2 * loss.view(len(part), -1).mean(1).cpu()
         return theta, set(targets[active].tolist())
 
     def _test(
@@ -220,6 +216,33 @@ class WholeImage:
             dose = Curve("predictive power", self.doses, power, "share of the full strength", "share of images")
             shown = (*family.pictures(theta[target], shape), dose)
         return Measurement(value=left, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
+
+
+def step_size(family: Transform, step: int, steps: int) -> float:
+    """Shorter towards the end."""
+    return family.step * (1.0 if step < 0.6 * steps else 0.4)
+
+
+def descend(
+    model: Classifier,
+    family: Transform,
+    theta: Tensor,
+    part: Tensor,
+    images: Tensor,
+    loss_of: Callable[[Tensor], Tensor],
+    size: float,
+) -> Tensor:
+    """One step of the gradient's sign for the jobs ``part`` of θ, in place, on images (P, B, C, H, W) of each.
+
+    ``loss_of`` takes logits (P·B, K) and gives losses (P·B,), which are returned.
+    """
+    moving = theta[part].to(model.device).requires_grad_(True)
+    with model.fast():
+        logits = model.logits(family.apply(images.to(model.device), moving).flatten(0, 1))
+    loss = loss_of(logits)
+    (gradient,) = torch.autograd.grad(loss.sum(), moving)
+    theta[part] = family.project(theta[part] - size * gradient.sign().cpu())
+    return loss.detach()
 
 
 @torch.no_grad()
