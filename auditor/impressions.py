@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from auditor.classifier import Classifier
-from auditor.procedural import MAX_SIDE, dead_leaves, enlarged, scenes
+from auditor.procedural import dead_leaves, enlarged, made_at, scenes
 
 POOL, PART, LEAVES = 9000, 500, 6
 """procedural pictures to choose from, how many are made at a time, and every how manieth part is of leaves"""
@@ -98,7 +98,7 @@ def _nearest(
     model's are large.
     """
     shape = models[0].input_shape
-    small = (shape[0], min(shape[1], MAX_SIDE), min(shape[2], MAX_SIDE))
+    small = made_at(shape)
     goal = math.log(reach.confidence / (1 - reach.confidence))
     per_class = min(per_class, PART)
     rows = torch.arange(len(wanted)).unsqueeze(1)

@@ -26,8 +26,7 @@ PARTS, BEZIERS, POINTS = 5, 4, 24
 
 def dead_leaves(count: int, shape: tuple[int, int, int], rng: torch.Generator, leaves: int = 40) -> Tensor:
     """Procedural images, (count, C, H, W) in [0, 1]."""
-    c, height, width = shape
-    h, w = min(height, MAX_SIDE), min(width, MAX_SIDE)
+    c, h, w = made_at(shape)
     ys = torch.linspace(0, 1, h).view(1, h, 1)
     xs = torch.linspace(0, 1, w).view(1, 1, w)
 
@@ -59,7 +58,7 @@ def dead_leaves(count: int, shape: tuple[int, int, int], rng: torch.Generator, l
 
 def scenes(count: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
     """A ground and before it a thing, strokes, or strokes on a thing; (count, C, H, W) in [0, 1]."""
-    draw = _Draw(count, (shape[0], min(shape[1], MAX_SIDE), min(shape[2], MAX_SIDE)), rng)
+    draw = _Draw(count, made_at(shape), rng)
     images, plain = draw.ground()
     has_thing, has_both = draw.chance(0.55), draw.chance(0.2)
     thing = draw.thing() & has_thing
@@ -70,6 +69,11 @@ def scenes(count: int, shape: tuple[int, int, int], rng: torch.Generator) -> Ten
     images = images * (1 - draw.chance(0.2) * 0.7 * draw.slope())
     soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
     return enlarged(torch.where(draw.chance(0.2), soft, images), shape)
+
+
+def made_at(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape (C, H, W) at which images for a model of ``shape`` are made, see `MAX_SIDE`."""
+    return shape[0], min(shape[1], MAX_SIDE), min(shape[2], MAX_SIDE)
 
 
 def enlarged(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
