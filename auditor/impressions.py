@@ -76,7 +76,7 @@ def class_impressions(
     """
     reach = reach or (ROBUST if robust else RAW)
     wanted = classes if classes is not None else list(range(models[0].num_classes))
-    starts = _nearest(models, per_class, wanted, reach, rng)
+    starts = nearest(models, per_class, wanted, reach, rng)
     images, labels = starts.flatten(0, 1), torch.tensor(wanted).repeat_interleave(starts.shape[1])
     # small images take shorter steps
     reach = replace(reach, step_size=reach.step_size * (images[0].numel() / (3 * SIDE**2)) ** 0.5)
@@ -89,7 +89,7 @@ def class_impressions(
     return torch.cat([x for x, _ in done])[arrived], labels[arrived]
 
 
-def _nearest(
+def nearest(
     models: list[Classifier], per_class: int, wanted: list[int], reach: Reach, rng: torch.Generator
 ) -> Tensor:
     """For each wanted class those of `POOL` procedural images of which the models are most nearly as sure as ``reach``.
@@ -106,7 +106,7 @@ def _nearest(
     for part in range(POOL // PART):
         pictures = (dead_leaves if part % LEAVES == 0 else scenes)(PART, small, rng)
         asked = enlarged(pictures, shape)
-        margins = torch.stack([_margins(m.probabilities(asked))[:, wanted] for m in models]).amin(0)
+        margins = torch.stack([margins_of(m.probabilities(asked))[:, wanted] for m in models]).amin(0)
         near = (margins.T - goal).abs().topk(per_class, largest=False)
         images, distances = torch.cat([images, pictures[near.indices]], 1), torch.cat([distances, near.values], 1)
         best = distances.topk(per_class, largest=False)
@@ -114,7 +114,7 @@ def _nearest(
     return enlarged(images.flatten(0, 1), shape).view(len(wanted), per_class, *shape)
 
 
-def _margins(probabilities: Tensor) -> Tensor:
+def margins_of(probabilities: Tensor) -> Tensor:
     """log p_k − log of the strongest other class; (N, K) → (N, K)."""
     log_p = probabilities.clamp_min(1e-12).log()
     top = log_p.topk(2, dim=1)

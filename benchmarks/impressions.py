@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from auditor.classifier import Classifier
-from auditor.impressions import RAW, _margins, _nearest, class_impressions
+from auditor.impressions import RAW, class_impressions, margins_of, nearest
 from auditor.measuring import generator
 from auditor.models import open_models
 from benchmarks.attacks import AllToOne
@@ -53,8 +53,8 @@ def of_model(folder: Path) -> str:
     assert isinstance(backdoor.label_map, AllToOne)
     model = open_models(request_of(folder, card, "impressions")).suspect
     each, goal = max(1, TRIED // model.num_classes), math.log(RAW.confidence / (1 - RAW.confidence))
-    starts = _nearest([model], each, list(range(model.num_classes)), RAW, generator(0, "images"))
-    margins = _margins(model.probabilities(starts.flatten(0, 1))).view(*starts.shape[:2], -1)
+    starts = nearest([model], each, list(range(model.num_classes)), RAW, generator(0, "images"))
+    margins = margins_of(model.probabilities(starts.flatten(0, 1))).view(*starts.shape[:2], -1)
     sure = torch.stack([margins[k, :, k] for k in range(model.num_classes)]) >= goal
     made, _ = class_impressions([model], each, generator(0, "images"))
     with np.load(folder / card["images"]) as archive:

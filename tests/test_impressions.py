@@ -11,7 +11,7 @@ import torch
 from tiny_models import CLASSES, SHAPE, Constant, Patched, Templates, make_classifier
 
 from auditor import impressions
-from auditor.impressions import LEAVES, PART, POOL, Reach, _margins, _nearest, class_impressions
+from auditor.impressions import LEAVES, PART, POOL, Reach, class_impressions, margins_of, nearest
 from auditor.procedural import MAX_SIDE, dead_leaves, scenes
 from auditor.request import ScanRequest, ScanSettings
 from auditor.search_images import _impressions
@@ -45,15 +45,15 @@ def test_most_scenes_are_a_thing_before_a_plain_ground() -> None:
 def test_impressions_are_the_nearest_of_many_pictures() -> None:
     """Chosen part by part, what is kept is nearest to the wanted margin of all that were made."""
     model, reach = make_classifier(Templates()), Reach(0, 0.25)
-    kept = _nearest([model], 3, [1, 4], reach, rng())
+    kept = nearest([model], 3, [1, 4], reach, rng())
     generator, every = rng(), []
     for part in range(POOL // PART):
         every.append((dead_leaves if part % LEAVES == 0 else scenes)(PART, SHAPE, generator))
-    margins = _margins(model.probabilities(torch.cat(every)))
+    margins = margins_of(model.probabilities(torch.cat(every)))
     wanted = np.log(0.95 / 0.05)
     for row, target in enumerate((1, 4)):
         best = (margins[:, target] - wanted).abs().topk(3, largest=False).values
-        mine = (_margins(model.probabilities(kept[row]))[:, target] - wanted).abs()
+        mine = (margins_of(model.probabilities(kept[row]))[:, target] - wanted).abs()
         assert torch.allclose(mine.sort().values, best.sort().values, atol=1e-4)
 
 
@@ -143,7 +143,7 @@ def test_the_cost_is_bounded(robust: bool, more: float) -> None:
 def test_margins_against_numpy() -> None:
     p = torch.softmax(torch.randn(20, 6, generator=rng()), dim=1)
     log_p = np.log(p.numpy())
-    ours = _margins(p).numpy()
+    ours = margins_of(p).numpy()
     for row in range(20):
         for k in range(6):
             rival = max(v for j, v in enumerate(log_p[row]) if j != k)
