@@ -33,7 +33,10 @@ from auditor.progress import PASSES
 from benchmarks.networks import build
 
 CLASSES = 10
-DETECTORS = ("iscp", "blend", "pairwise", "dominant_pattern", "bias_map")
+DETECTORS = (
+    "iscp", "untargeted", "margin", "blend", "low_frequency", "warp", "untargeted_blend", "sources", "features",
+    "pairwise", "dominant_pattern", "bias_map", "colour",
+)  # fmt: skip
 MODELS: dict[str, tuple[str, tuple[int, int, int]]] = {
     "bias-map CNN, 1×28×28": ("benchmarks.networks:grey_bias_map_cnn", (1, 28, 28)),
     "ResNet-18 width 16, 3×32×32": ("benchmarks.networks:colour_resnet", (3, 32, 32)),
