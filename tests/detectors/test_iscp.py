@@ -205,6 +205,16 @@ def test_screening_keeps_the_planted_target() -> None:
     assert ctx.model.gradient_images == 2 * 8 * (20 * CLASSES + 40 * 2)
 
 
+@pytest.mark.parametrize(("share", "most", "kept"), [(0.0, 50, 2), (0.4, 50, 2), (0.8, 50, 4), (0.8, 3, 3)])
+def test_of_many_classes_a_share_is_searched_to_the_end(
+    share: float, most: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.detectors.iscp.MOST_BY_SHARE", most)
+    ctx = make_context(Templates())
+    list(Iscp(screen=2, screen_share=share, reprieve=0).detect(ctx))
+    assert ctx.model.gradient_images == 2 * 8 * (20 * CLASSES + 40 * kept)
+
+
 def test_a_class_that_leads_though_screened_out_is_searched_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Screening by loss may drop the target; its half-searched pattern then gives it away."""
     wrong = [c for c in range(CLASSES) if c != TARGET][:2]
