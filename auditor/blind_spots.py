@@ -52,7 +52,8 @@ def measured_spots(request: ScanRequest) -> Iterator[str]:
     rates = known[mode, at]
     hits, count = rates.detected
     told = f"{told_of(mode)} at {at} effort"
-    yield f"Of {count} held-out models with a backdoor, audits {told} missed {count - hits}" + _named(rates)
+    of_models = f"Of {count} models with a backdoor that no weight was fitted to"
+    yield f"{of_models}, audits {told} missed {count - hits}" + _named(rates)
     if request.detectors is not None:
         yield "Only the detectors that were named ran; the measured rates are those of all detectors."
     elif at != effort:
