@@ -192,7 +192,11 @@ class _Case:
 
     def maps(self, item: Evidence) -> bool:
         """Whether it is a label map that a trigger follows."""
-        return kind_of(item) == ALL_TO_ALL and any(_maps(m) for m in triggers_of(self.outcomes, item))
+        return self._is_map(item) and any(_maps(m) for m in triggers_of(self.outcomes, item))
+
+    def _is_map(self, item: Evidence) -> bool:
+        """Whether it names most classes: what sends all to one or two is a natural feature, or no map."""
+        return kind_of(item) == ALL_TO_ALL and 2 * len(item.target_classes) > self.num_classes
 
     def is_inside(self, item: Evidence) -> bool:
         """Whether it was found inside the network, far from clean ones, on images that no wish of its own made."""
@@ -217,8 +221,9 @@ class _Case:
         What single ones name beside it is what clean models show as well. A map of most classes is no such accident.
         """
         agreed = self.together.target_class
-        is_map = kind_of(leading) == ALL_TO_ALL and 2 * len(leading.target_classes) > self.num_classes
-        return leading.target_classes if self.counts(leading) or is_map or agreed is None else (agreed,)
+        if agreed is None or self.counts(leading) or self._is_map(leading):
+            return leading.target_classes
+        return (agreed,)
 
     def _compact(self, item: Evidence) -> bool:
         """Whether a compact trigger confirms it."""

@@ -348,7 +348,11 @@ def test_a_label_map_that_most_images_follow_is_suspicious_unconfirmed(
     assert found.score == 0.7
     assert "maps measured an all-to-all index of" in found.reason
     assert judged(label_map(0.9)).verdict is Verdict.BACKDOORED
-    for too_little in (label_map(0.4), label_map(0.7, share=0.1), label_map(0.7, reference=0.6)):
+    three = label_map(0.7).measurements[:3]  # of so few sources two answers are much of a map
+    two_answers = tuple(replace(m, target_class=m.target_class % 2) for m in three)
+    answers = replace(label_map(0.7), measurements=two_answers, expected=3)
+    assert judged(answers).evidence[0].stands_out
+    for too_little in (label_map(0.4), label_map(0.7, share=0.1), label_map(0.7, reference=0.6), answers):
         result = judged(too_little)
         assert result.verdict is Verdict.NO_EVIDENCE
         assert result.score < 0.7
