@@ -34,9 +34,9 @@ SHOWN = 12
 ROBUST_IMPRESSIONS, REACHED = 400, 0.12
 """how many robust ones are tried in all; the share, in at least half of the classes, that is enough to search on"""
 
-ENOUGH, LESS_SURE, HARDLY = 0.5, 0.6, 0.25
-"""the share of all impressions that is enough; where fewer are reached, the confidence that is tried for the classes of
-which hardly any was, and what share that is"""
+ENOUGH, LESS_SURE, HARDLY = 0.5, (0.8, 0.6), 0.25
+"""the share of all impressions that is enough; where fewer are reached, the confidences that are tried in turn for the
+classes of which hardly any was, and what share that is. The surest ones first: doubtful images give way to any pattern"""
 
 MOST_IMPRESSION_CLASSES = 100
 """with more classes, impressions are made for this many, drawn at random"""
@@ -149,12 +149,17 @@ def _with_doubtful(
 
     A model that was trained on noisy labels, or on attacks, is never as sure as `impressions.Reach` asks for.
     """
-    short = [k for k in classes if int((labels == k).sum()) < HARDLY * per_class]
-    if not short:
-        return pixels, labels, 0
-    more, theirs = class_impressions(models, per_class, rng, classes=short, reach=replace(RAW, confidence=LESS_SURE))
-    kept = ~torch.isin(labels, theirs.unique())
-    return torch.cat([pixels[kept], more]), torch.cat([labels[kept], theirs]), len(theirs.unique())
+    changed: set[int] = set()
+    for confidence in LESS_SURE:
+        short = [k for k in classes if int((labels == k).sum()) < HARDLY * per_class]
+        if not short:
+            break
+        reach = replace(RAW, confidence=confidence)
+        more, theirs = class_impressions(models, per_class, rng, classes=short, reach=reach)
+        kept = ~torch.isin(labels, theirs.unique())
+        pixels, labels = torch.cat([pixels[kept], more]), torch.cat([labels[kept], theirs])
+        changed |= set(theirs.tolist())
+    return pixels, labels, len(changed)
 
 
 def _impression_classes(suspect: Classifier, rng: torch.Generator) -> list[int]:
