@@ -36,7 +36,7 @@ ROBUST_IMPRESSIONS, REACHED = 400, 0.12
 
 ENOUGH, LESS_SURE, HARDLY = 0.5, (0.8, 0.6), 0.25
 """the share of all impressions that is enough; where fewer are reached, the confidences that are tried in turn for the
-classes of which hardly any was, and what share that is. The surest ones first: doubtful images give way to any pattern"""
+classes of which hardly any was, and what share that is. The surest first: doubtful images give way to any pattern"""
 
 MOST_IMPRESSION_CLASSES = 100
 """with more classes, impressions are made for this many, drawn at random"""
