@@ -20,7 +20,7 @@ from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, se
 MOST_TESTED = 2000
 """images that all classes that were screened out are tested on together"""
 
-MOST_BY_SHARE = 50
+MOST_BY_SHARE = 20
 """classes that are searched to the end for being a share of very many"""
 
 MOST_VALUES = 2**28

@@ -205,7 +205,7 @@ def test_screening_keeps_the_planted_target() -> None:
     assert ctx.model.gradient_images == 2 * 8 * (20 * CLASSES + 40 * 2)
 
 
-@pytest.mark.parametrize(("share", "most", "kept"), [(0.0, 50, 2), (0.4, 50, 2), (0.8, 50, 4), (0.8, 3, 3)])
+@pytest.mark.parametrize(("share", "most", "kept"), [(0.0, 20, 2), (0.4, 20, 2), (0.8, 20, 4), (0.8, 3, 3)])
 def test_of_many_classes_a_share_is_searched_to_the_end(
     share: float, most: int, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
