@@ -36,7 +36,7 @@ from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_v
 from benchmarks.judged import MODES, Judged, judged
 from benchmarks.rates import rates
 
-FEWEST = 5
+FEWEST = 8
 """audits of clean models, and of backdoored ones, that a mode must have for weights of its own"""
 
 Alarms = Mapping[str, float]
