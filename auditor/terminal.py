@@ -34,9 +34,12 @@ def plain(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on standard error, escaped, whatever the terminal's encoding."""
+    """One line on standard error, escaped, whatever the terminal's encoding; nowhere when nobody reads it."""
     encoding = sys.stderr.encoding or "ascii"
-    print(plain(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    try:
+        print(plain(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    except BrokenPipeError:  # of `audit scan ... 2>&1 | head`
+        abandon(sys.stderr)
 
 
 def abandon(stream: TextIO) -> None:
