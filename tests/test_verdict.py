@@ -583,6 +583,7 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         assert result.score == ALARM
         assert result.by_score == ("features",)
     assert judged(per_class(HIGH, name="features"), given=Given()).verdict is Verdict.NO_EVIDENCE
+    assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
     nulls["features/prominence"] = Null(mean=0.12, count=1000)  # p 5e-4 stands out, and clean networks come near
     result = judged(per_class(HIGH, name="features"), given=Given(images=True))
     assert (result.evidence[0].stands_out, result.verdict) == (True, Verdict.NO_EVIDENCE)
