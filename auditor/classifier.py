@@ -90,7 +90,6 @@ class Classifier:
     ) -> None:
         self.input_shape = input_shape
         self.facts = facts
-        self.preprocess = preprocess or Preprocess()
         self.device = torch.device(device)
         self.labels = labels
         self.fixed_batch = fixed_batch
@@ -99,12 +98,17 @@ class Classifier:
         self.gradient_images = 0
         self.forward_images = 0
         self._hurried = False
-        self._fast_enough: bool | None = None
-        scale, shift = self.preprocess.affine(input_shape[0])
-        self._identity = bool((scale == 1).all() and (shift == 0).all())
-        self._scale, self._shift = scale.to(self.device), shift.to(self.device)
+        self.prepare(preprocess or Preprocess())
         self._module = self._own_copy(module)
         self.num_classes = int(self._probe().shape[1])
+
+    def prepare(self, preprocess: Preprocess) -> None:
+        """From now on, give the network its images prepared like this."""
+        self.preprocess = preprocess
+        scale, shift = preprocess.affine(self.input_shape[0])
+        self._identity = bool((scale == 1).all() and (shift == 0).all())
+        self._scale, self._shift = scale.to(self.device), shift.to(self.device)
+        self._fast_enough: bool | None = None
 
     @property
     def passes(self) -> int:

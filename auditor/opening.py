@@ -37,7 +37,7 @@ def open_classifier(
     network = _loaded(path, options, template, limits, as_black_box)
     shape = input_shape(options.input_size, network.input_shape, default_shape, network.file_name)
     layout = network.layout if options.layout == "auto" else options.layout
-    mean, std = PRESETS[options.preprocess]
+    mean, std = PRESETS["none" if options.preprocess == "auto" else options.preprocess]
     preprocess = Preprocess(
         mean=options.mean if options.mean is not None else mean,
         std=options.std if options.std is not None else std,

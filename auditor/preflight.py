@@ -9,9 +9,13 @@ from torch import Tensor
 
 from auditor.classifier import Classifier, Outputs
 from auditor.errors import ModelMismatchError
+from auditor.preparation import in_another_order
 
 LOW_ACCURACY = 0.6
 """clean accuracy below which the preprocessing is doubted"""
+
+NEAR_CHANCE = 0.1
+"""how far from guessing to always right an accuracy must be before anything can be concluded"""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,53 @@ def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *
         warnings.append(f"the {role} answers class {int(answers[0])} for every image; is its preprocessing right?")
     accuracy = None
     if labels is not None:
-        accuracy = _accuracy(model, answers, labels[:1000])
-        if accuracy < LOW_ACCURACY:
-            warnings.append(
-                f"the {role} is right on only {accuracy:.0%} of the labelled images; the likeliest cause is "
-                "preprocessing (--preprocess, --mean, --std, --range, --layout) or the order of the class labels, and "
-                "then this verdict means little"
-            )
+        accuracy, doubts, hopeless = _right(model, answers, labels[:1000], role)
+        warnings += doubts
+        blockers += hopeless
     return Preflight(model.outputs, tuple(warnings), tuple(blockers), accuracy)
+
+
+def _right(model: Classifier, answers: Tensor, labels: Tensor, role: str) -> tuple[float, list[str], list[str]]:
+    """Clean accuracy, in whichever order the labels count the classes; warnings and blockers where it is low."""
+    accuracy = _accuracy(model, answers, labels)
+    if accuracy >= LOW_ACCURACY:
+        return accuracy, [], []
+    reordered = float(in_another_order(answers, labels).float().mean())
+    if reordered >= LOW_ACCURACY:
+        return reordered, [_in_another_order(accuracy, reordered, role)], []
+    if _hardly_sees(accuracy, model.num_classes):
+        return accuracy, [], [_near_chance(accuracy, model.num_classes, role)]
+    return accuracy, [_in_doubt(accuracy, role)], []
+
+
+def _hardly_sees(accuracy: float, num_classes: int) -> bool:
+    chance = 1 / num_classes
+    return accuracy < chance + NEAR_CHANCE * (1 - chance)
+
+
+def _near_chance(accuracy: float, num_classes: int, role: str) -> str:
+    """Asked in a way that it was not trained for, a clean model looks suspicious and a backdoored one shows nothing."""
+    return (
+        f"the {role} is right on {accuracy:.0%} of the labelled images, hardly more than guessing "
+        f"({1 / num_classes:.0%}); check its preprocessing (--preprocess, --mean, --std, --range, --layout) and the "
+        "labels, or give images without labels"
+    )
+
+
+def _in_another_order(accuracy: float, reordered: float, role: str) -> str:
+    return (
+        f"the {role} is right on only {accuracy:.0%} of the labelled images, but on {reordered:.0%} if the labels "
+        "count the classes in another order than the model (folders sorted as text, say); class numbers in this "
+        "report are the model's"
+    )
+
+
+def _in_doubt(accuracy: float, role: str) -> str:
+    return (
+        f"the {role} is right on only {accuracy:.0%} of the labelled images; the likeliest cause is "
+        "preprocessing (--preprocess, --mean, --std, --range, --layout) or the order of the class labels, and "
+        "then this verdict means little"
+    )
 
 
 def _no_grad(model: Classifier, images: Tensor) -> Tensor:

@@ -22,9 +22,9 @@ class ModelOptions:
         str | None, Setting("architecture of a state dict: torchvision:NAME, timm:NAME or package.module:factory")
     ] = None
     preprocess: Annotated[
-        Literal["none", "imagenet", "cifar10", "mnist", "gtsrb"],
-        Setting("preset of channel mean and std that the network expects"),
-    ] = "none"
+        Literal["auto", "none", "imagenet", "cifar10", "mnist", "gtsrb"],
+        Setting("preset of channel mean and std that the network expects; auto: as labelled images tell, else none"),
+    ] = "auto"
     mean: Annotated[tuple[float, ...] | None, Setting("channel means, comma-separated, over the preset")] = None
     std: Annotated[tuple[float, ...] | None, Setting("channel standard deviations, likewise", low=1e-6)] = None
     value_range: Annotated[
@@ -42,6 +42,12 @@ class ModelOptions:
     unsafe_pickle: Annotated[
         bool, Setting("execute a pickled module; only for a file that you made yourself, and recorded in red")
     ] = False
+
+
+    @property
+    def leave_preparation_open(self) -> bool:
+        """Whether nothing is said of what the network expects, so that labelled images may tell."""
+        return self.preprocess == "auto" and self.mean is None and self.std is None and self.value_range == "0..1"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ SOURCES: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "fashion_three": ("fashion_mnist.npz", (0, 4, 9)),
     "gtsrb": ("gtsrb.npz", None),
     "cifar10": ("cifar10_jpeg.npz", None),
+    "mnist_17": ("mnist.npz", (1, 7)),
+    "gtsrb_four": ("gtsrb.npz", (1, 12, 13, 38)),
     "cifar10_two": ("cifar10_jpeg.npz", (0, 7)),
 }
 

@@ -76,6 +76,24 @@ def test_low_accuracy_is_blamed_on_the_preprocessing() -> None:
     assert check(Templates(), labels=torch.where(torch.arange(100) < 61, LABELS, 0)).warnings == ()
 
 
+def test_an_accuracy_of_guessing_blocks() -> None:
+    found = check(Constant(), role="reference")
+    assert found.clean_accuracy == pytest.approx(0.2, abs=0.05)
+    assert found.warnings == ()
+    (blocker,) = found.blockers
+    assert "reference" in blocker
+    assert "hardly more than guessing (20%)" in blocker
+    assert check(Constant(), labels=None).blockers == ()
+
+
+def test_labels_in_another_order_are_seen() -> None:
+    found = check(Templates(), labels=torch.tensor([3, 0, 4, 1, 2])[LABELS])
+    assert found.blockers == ()
+    assert found.clean_accuracy == 1.0
+    (warning,) = found.warnings
+    assert "right on only 0% of the labelled images, but on 100%" in warning
+
+
 def test_one_answer_to_everything_is_noticed() -> None:
     assert any("class 2 for every image" in w for w in check(Constant(), labels=None).warnings)
 

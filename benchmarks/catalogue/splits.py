@@ -23,6 +23,7 @@ from benchmarks.catalogue.entry import (
     Family,
     Split,
 )
+from benchmarks.catalogue.few_classes import few_classes
 from benchmarks.training import Recipe
 
 DIGITS = Recipe(epochs=2, images=30_000)
@@ -232,7 +233,8 @@ def entries(split: Split) -> tuple[Entry, ...]:
     others += () if generation else without_norm(seed + 950)
     attacks = list(backdoored(generation, families, seed + 500))
     queues = [spread(attacks), spread(hard_ones), [e for models in clean for e in models[2:]], others]
-    return tuple(replace(e, split=split) for e in (*first, *in_turn(queues)))
+    joined = few_classes(generation, seed + 1100)  # later, so at the end
+    return tuple(replace(e, split=split) for e in (*first, *in_turn(queues), *joined))
 
 
 def spread(items: Sequence[Entry]) -> list[Entry]:
