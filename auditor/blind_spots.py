@@ -13,8 +13,13 @@ OFTEN_MISSED = 0.8
 """an attack of whose models a smaller share is detected is named"""
 
 
-def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome], num_classes: int) -> tuple[str, ...]:
-    """What this audit could not see, one sentence each: measured on models with known backdoors, and from what ran."""
+def blind_spots(
+    request: ScanRequest, outcomes: Sequence[Outcome], num_classes: int, *, labelled: bool
+) -> tuple[str, ...]:
+    """What this audit could not see, one sentence each: measured on models with known backdoors, and from what ran.
+
+    ``labelled`` tells whether labels of the images said how often the model is right.
+    """
     spots = [
         *measured_spots(request),
         "A trigger larger than about a twentieth of the image, or one that needs several parts at once, can be missed; "
@@ -29,6 +34,11 @@ def blind_spots(request: ScanRequest, outcomes: Sequence[Outcome], num_classes: 
         spots.append(
             "No images were given; the search ran on class impressions of the model itself, which a model could have "
             "been trained to spoil."
+        )
+    if request.model_options.leave_preparation_open and not labelled:
+        spots.append(
+            "Nothing says how the network was trained to see its images, so it was given pixels from 0 to 1 as they are; "
+            "if it expects others, this audit means little. State its preprocessing, or give images with labels."
         )
     if request.images is None and request.reference is not None and num_classes < FEWEST_CLASSES:
         spots.append(

@@ -175,7 +175,9 @@ def conclude(
         trigger=verdict_of.trigger,
         demonstrations=demonstrations(verdict_of, suspect, reference, images) if shown and images is not None else (),
         labels=suspect.labels,
-        blind_spots=blind_spots(request, outcomes, suspect.num_classes),
+        blind_spots=blind_spots(
+            request, outcomes, suspect.num_classes, labelled=images is not None and images.facts.labelled
+        ),
         file_findings=models.findings,
     )
 

@@ -93,6 +93,7 @@ def test_a_planted_model_is_found_and_its_clean_twin_passes(folder: Path, refere
     said = " ".join(clean.blind_spots)
     assert ("No reference model" in said) != reference
     assert ("No images were given" in said) != with_images
+    assert ("how the network was trained to see" in said) != with_images
 
 
 def test_the_demonstration_shows_what_the_models_answer(folder: Path) -> None:
