@@ -37,8 +37,8 @@ def blind_spots(
         )
     if request.model_options.leave_preparation_open and not labelled:
         spots.append(
-            "Nothing says how the network was trained to see its images, so it was given pixels from 0 to 1 as they are; "
-            "if it expects others, this audit means little. State its preprocessing, or give images with labels."
+            "Nothing says how the network was trained to see its images, so it was given pixels from 0 to 1 as they "
+            "are; if it expects others, this audit means little. State its preprocessing, or give images with labels."
         )
     if request.images is None and request.reference is not None and num_classes < FEWEST_CLASSES:
         spots.append(

@@ -12,6 +12,7 @@ detector. ``SPLIT_peers.md`` holds the peers on the same models (``--peers``), `
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def overview(rows: Rows) -> str:
             ("false alarms", *(r.false_alarms for r in found.values())),
             ("false confirmations", *(r.false_confirmations for r in found.values())),
             ("inconclusive", *(r.inconclusive for r in found.values())),
-            ("AUROC of score", *(f"{r.auroc:.3f}" for r in found.values())),
-            ("Brier score", *(f"{r.brier:.3f}" for r in found.values())),
+            ("AUROC of score", *(number(r.auroc) for r in found.values())),
+            ("Brier score", *(number(r.brier) for r in found.values())),
             ("median image passes", *(f"{r.passes:,.0f}" for r in found.values())),
             ("median seconds, one thread", *(f"{r.seconds:.0f}" for r in found.values())),
         ],
@@ -77,6 +78,11 @@ def grouped(rows: Rows, key: Callable[[Judged], str], backdoored: bool, what: st
     )
 
 
+def number(value: float) -> str:
+    """Three digits; a dash where models of one sort are missing."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
 def without_each(kept: Mapping[str, Sequence[Kept]]) -> str:
     """The ablation: verdicts from all outcomes, and from all but one detector's."""
     lines = []
@@ -85,7 +91,7 @@ def without_each(kept: Mapping[str, Sequence[Kept]]) -> str:
         for left_out in ("", *names):
             found = rates(all_judged(items, lambda outcome, left_out=left_out: outcome.detector != left_out))  # type: ignore[misc]
             lines.append(
-                (TITLES[mode], f"without `{left_out}`" if left_out else "all", f"{found.auroc:.3f}",
+                (TITLES[mode], f"without `{left_out}`" if left_out else "all", number(found.auroc),
                  found.detected, found.confirmed, found.false_alarms, f"{found.passes:,.0f}")
             )  # fmt: skip
     return table(("mode", "detectors", "AUROC", "detected", "confirmed", "false alarms", "passes"), lines)
@@ -127,7 +133,7 @@ def beside_peers(rows: Rows, peers: Path) -> str:
                 continue
             ours = rates(both)
             lines.append(
-                (f"ours, {TITLES[mode]}", f"{ours.auroc:.3f}", ours.detected, ours.right_target, ours.false_alarms,
+                (f"ours, {TITLES[mode]}", number(ours.auroc), ours.detected, ours.right_target, ours.false_alarms,
                  f"{ours.passes:,.0f}", f"{ours.seconds:.0f}")
             )  # fmt: skip
             if mode == next(iter(rows)):
@@ -143,7 +149,7 @@ def _peer(name: str, rows: Sequence[Judged], theirs: Mapping[str, PeerResult]) -
     middle = sorted(t.passes for _, t in found)[len(found) // 2], sorted(t.seconds for _, t in found)[len(found) // 2]
     return (
         f"**{name}**",
-        f"{auroc([t.score for t in bad], [t.score for t in good]):.3f}",
+        number(auroc([t.score for t in bad], [t.score for t in good])),
         Share(sum(t.flagged for t in bad), len(bad)),
         Share(sum(named <= true for named, true in flagged), len(flagged)),
         Share(sum(t.flagged for t in good), len(good)),

@@ -134,13 +134,13 @@ class WholeImage:
         for step in ctx.track(range(self.steps), f"{who}, searching"):
             if step in screens:
                 active = active[losses[active].argsort()[: screens[step]]].sort().values
+            size = step_size(family, step, self.steps)
             for part in active.split(max(1, model.batch_images // self.batch)):
                 drawn = [
                     pools[j][torch.randint(len(pools[j]), (self.batch,), generator=ctx.rng)] for j in part.tolist()
                 ]
                 wanted = targets[part].to(model.device).repeat_interleave(self.batch)
                 ask = partial(F.cross_entropy, target=wanted, reduction="none")
-                size = step_size(family, step, self.steps)
                 loss = descend(model, family, theta, part, images[torch.stack(drawn)], ask, size)
                 losses[part] = 0.8 * losses[part] + 0.2 * loss.view(len(part), -1).mean(1).cpu()
         return theta, set(targets[active].tolist())
