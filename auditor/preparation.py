@@ -25,6 +25,9 @@ TO_MATCH = 5
 BETTER, SIGMAS = 0.02, 3.0
 """how much more often a model must be right for another way to be better, and how far that must be from chance"""
 
+WRONG = 0.2
+"""how much more often another way makes the model right where its own must be wrong"""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -38,24 +41,37 @@ class Way:
     """how often it is right on the same images as they were prepared so far"""
 
 
-def as_images_tell(model: Classifier, options: ModelOptions, images: Tensor, labels: Tensor, *, role: str) -> str:
-    """Prepare images for the model in a better way, if there is one and ``options`` leave it open; what the user reads.
+@dataclass(frozen=True)
+class Told:
+    """What labelled images tell of a model's preparation: to be read, and why nothing can be concluded."""
 
-    Where they do not, the better way is only told. Empty where the model's own is as good as any.
+    warnings: tuple[str, ...] = ()
+    blockers: tuple[str, ...] = ()
+
+    def __add__(self, other: Told) -> Told:
+        return Told(self.warnings + other.warnings, self.blockers + other.blockers)
+
+
+def as_images_tell(model: Classifier, options: ModelOptions, images: Tensor, labels: Tensor, *, role: str) -> Told:
+    """Prepare images for the model in a better way, if there is one and ``options`` leave it open.
+
+    Where they do not, they are obeyed, and the better way is told; a far better one means that they are wrong.
     """
     way = better_way(model, images, labels)
     if way is None:
-        return ""
+        return Told()
     if not options.leave_preparation_open:
-        return (
+        doubt = (
             f"the {role} is right on {way.before:.0%} of the labelled images as its options prepare them, and would be "
-            f"on {way.accuracy:.0%} with {way.name}; is that how it was trained?"
+            f"on {way.accuracy:.0%} with {way.name}"
         )
+        return Told(blockers=(doubt,)) if way.accuracy - way.before > WRONG else Told((f"{doubt}; check them",))
     model.prepare(way.preprocess)
-    return (
+    note = (
         f"the {role}'s images were prepared with {way.name}: it is right on {way.accuracy:.0%} of the labelled ones "
         f"then, and on {way.before:.0%} as they are; say so, or preprocess none, to have it one way for certain"
     )
+    return Told((note,))
 
 
 def better_way(model: Classifier, images: Tensor, labels: Tensor) -> Way | None:

@@ -16,7 +16,7 @@ from auditor.images import LoadedImages, load_images
 from auditor.impressions import RAW, class_impressions
 from auditor.measuring import generator
 from auditor.preflight import Preflight, preflight
-from auditor.preparation import as_images_tell
+from auditor.preparation import Told, as_images_tell
 from auditor.procedural import dead_leaves
 from auditor.progress import Progress
 from auditor.request import ScanRequest
@@ -84,23 +84,24 @@ def gather(
             f"expected at least {FEWEST} images in '{request.images.name}', got {len(loaded.pixels)}; add more, or "
             "leave out --images to search on class impressions"
         )
-    prepared = _prepared(request, suspect, reference, loaded)
+    told = _prepared(request, suspect, reference, loaded)
     checks = _preflight(suspect, reference, loaded.pixels, loaded.labels)
+    checks = replace(checks, blockers=told.blockers + checks.blockers)
     images = _split(suspect, _rightly_answered(suspect, loaded), rng, loaded.source, loaded, checks.clean_accuracy)
-    return images, _noted(checks, (*prepared, *loaded.notes), images, suspect)
+    return images, _noted(checks, told.warnings + loaded.notes, images, suspect)
 
 
 def _prepared(
     request: ScanRequest, suspect: Classifier, reference: Classifier | None, loaded: LoadedImages
-) -> tuple[str, ...]:
-    """Give each model its images as labelled ones tell that it wants them, where nobody said; returns what was done."""
+) -> Told:
+    """Give each model its images as labelled ones tell that it wants them, where nobody said."""
     if loaded.labels is None:
-        return ()
+        return Told()
+    told = as_images_tell(suspect, request.model_options, loaded.pixels, loaded.labels, role="model")
+    if reference is None:
+        return told
     options = request.reference_options or request.model_options
-    notes = [as_images_tell(suspect, request.model_options, loaded.pixels, loaded.labels, role="model")]
-    if reference is not None:
-        notes.append(as_images_tell(reference, options, loaded.pixels, loaded.labels, role="reference"))
-    return tuple(filter(None, notes))
+    return told + as_images_tell(reference, options, loaded.pixels, loaded.labels, role="reference")
 
 
 def _preflight(suspect: Classifier, reference: Classifier | None, pixels: Tensor, labels: Tensor | None) -> Preflight:

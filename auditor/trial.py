@@ -8,7 +8,7 @@ from auditor.findings import Trial
 from auditor.images import load_images
 from auditor.models import open_suspect
 from auditor.preflight import preflight
-from auditor.preparation import as_images_tell
+from auditor.preparation import Told, as_images_tell
 from auditor.procedural import dead_leaves
 from auditor.request import ScanRequest
 
@@ -20,7 +20,7 @@ def try_model(request: ScanRequest) -> Trial:
     """Load the model of ``request`` and look at its answers to some images; raises what opening it raises."""
     classifier, network = open_suspect(request)
     rng = torch.Generator().manual_seed(request.settings.seed)
-    image_labels, source, prepared = None, "procedural images", ""
+    image_labels, source, told = None, "procedural images", Told()
     if request.images is None:
         pixels = dead_leaves(PROBES, classifier.input_shape, rng)
     else:
@@ -34,7 +34,7 @@ def try_model(request: ScanRequest) -> Trial:
         )
         pixels, image_labels, source = loaded.pixels, loaded.labels, loaded.source
         if image_labels is not None:
-            prepared = as_images_tell(classifier, request.model_options, pixels, image_labels, role="model")
+            told = as_images_tell(classifier, request.model_options, pixels, image_labels, role="model")
     checked = preflight(classifier, pixels, image_labels)
     names = ", ".join(classifier.labels[:10]) + (", …" if len(classifier.labels) > 10 else "")
     facts = {
@@ -50,4 +50,4 @@ def try_model(request: ScanRequest) -> Trial:
     }
     if checked.clean_accuracy is not None:
         facts["clean accuracy"] = f"{checked.clean_accuracy:.1%}"
-    return Trial(facts, (*network.notes, *filter(None, [prepared]), *checked.warnings), checked.blockers)
+    return Trial(facts, (*network.notes, *told.warnings, *checked.warnings), told.blockers + checked.blockers)

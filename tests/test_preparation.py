@@ -11,7 +11,7 @@ from tiny_models import SHAPE, Templates, draw_images, make_classifier
 from torch import Tensor, nn
 
 from auditor.classifier import PRESETS, VALUE_RANGES, Preprocess
-from auditor.preparation import as_images_tell, better_way, follows, in_another_order
+from auditor.preparation import Told, as_images_tell, better_way, follows, in_another_order
 from auditor.request import ModelOptions, ScanRequest
 from auditor.search_images import gather
 
@@ -46,7 +46,7 @@ def test_a_value_range_is_found(value_range: str) -> None:
 
 def test_a_preset_is_found_and_used_where_nothing_is_said() -> None:
     model = make_classifier(Picky(Preprocess(MEAN, STD)))
-    note = as_images_tell(model, ModelOptions(), IMAGES, LABELS, role="model")
+    (note,) = as_images_tell(model, ModelOptions(), IMAGES, LABELS, role="model").warnings
     assert "preset cifar10" in note
     assert model.preprocess == Preprocess(MEAN, STD)
     assert (model.predict(IMAGES) == LABELS).float().mean() > 0.9
@@ -56,12 +56,28 @@ def test_a_preset_is_found_and_used_where_nothing_is_said() -> None:
     "options",
     [ModelOptions(preprocess="none"), ModelOptions(mean=(0.5,)), ModelOptions(value_range="0..255")],
 )
-def test_what_is_said_is_kept_and_doubted(options: ModelOptions) -> None:
+def test_what_is_said_is_obeyed_but_nothing_concluded(options: ModelOptions) -> None:
     model = make_classifier(Picky(Preprocess(MEAN, STD)))
-    note = as_images_tell(model, options, IMAGES, LABELS, role="reference")
-    assert note.startswith("the reference is right on")
-    assert "preset cifar10" in note
+    told = as_images_tell(model, options, IMAGES, LABELS, role="reference")
+    assert told.warnings == ()
+    (blocker,) = told.blockers
+    assert blocker.startswith("the reference is right on")
+    assert "preset cifar10" in blocker
     assert model.preprocess == Preprocess()
+
+
+def test_a_little_better_way_is_told() -> None:
+    class Bright(nn.Module):
+        """Wrong on some classes unless images are of 0 to 255."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            dim = (x.amax((1, 2, 3)) < 2) & (torch.arange(len(x)) % 10 == 0)
+            return torch.where(dim[:, None], -1.0, 1.0) * Templates()(x)  # type: ignore[no-any-return]
+
+    told = as_images_tell(make_classifier(Bright()), ModelOptions(preprocess="none"), IMAGES, LABELS, role="model")
+    assert told.blockers == ()
+    assert "on 90% of the labelled images" in told.warnings[0]
+    assert "range 0..255; check them" in told.warnings[0]
 
 
 def test_nothing_changes_where_nothing_is_clearly_better() -> None:
@@ -69,7 +85,7 @@ def test_nothing_changes_where_nothing_is_clearly_better() -> None:
     model = make_classifier(Templates())
     assert better_way(model, IMAGES, LABELS) is None
     assert better_way(model, IMAGES, torch.where(torch.arange(200) % 2 == 0, LABELS, (LABELS + 1) % 5)) is None
-    assert as_images_tell(model, ModelOptions(), IMAGES, LABELS, role="model") == ""
+    assert as_images_tell(model, ModelOptions(), IMAGES, LABELS, role="model") == Told()
 
 
 @pytest.mark.parametrize("name", list(VALUE_RANGES))
