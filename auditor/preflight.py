@@ -109,9 +109,9 @@ def _in_another_order(accuracy: float, reordered: float, role: str) -> str:
 
 def _in_doubt(accuracy: float, role: str) -> str:
     return (
-        f"the {role} is right on only {accuracy:.0%} of the labelled images; the likeliest cause is "
-        "preprocessing (--preprocess, --mean, --std, --range, --layout) or the order of the class labels, and "
-        "then this verdict means little"
+        f"the {role} is right on only {accuracy:.0%} of the labelled images; unless it is that weak, its preprocessing "
+        "(--preprocess, --mean, --std, --range, --layout) or the class labels are not those of its training, and then "
+        "this verdict means little"
     )
 
 

@@ -69,7 +69,7 @@ def as_images_tell(model: Classifier, options: ModelOptions, images: Tensor, lab
     model.prepare(way.preprocess)
     note = (
         f"the {role}'s images were prepared with {way.name}: it is right on {way.accuracy:.0%} of the labelled ones "
-        f"then, and on {way.before:.0%} as they are; say so, or preprocess none, to have it one way for certain"
+        f"then, and on {way.before:.0%} as they are; if it was not trained so, state its preprocessing"
     )
     return Told((note,))
 
