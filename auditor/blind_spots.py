@@ -40,6 +40,11 @@ def blind_spots(
             "Nothing says how the network was trained to see its images, so it was given pixels from 0 to 1 as they "
             "are; if it expects others, this audit means little. State its preprocessing, or give images with labels."
         )
+    if request.images is not None and request.reference is None and num_classes < FEWEST_CLASSES:
+        spots.append(
+            "With so few classes and no reference, only small patterns are judged; what else clean models rarely show "
+            "makes the audit inconclusive, not suspicious."
+        )
     if request.images is None and request.reference is not None and num_classes < FEWEST_CLASSES:
         spots.append(
             "With so few classes and no images, neither faint patterns over the whole image nor shifts inside the "

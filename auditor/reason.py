@@ -112,3 +112,20 @@ def built_in(switches: Sequence[FileFinding], measured: str) -> str:
         f"The file's own graph can switch its behaviour by the image: {first.message.rstrip('.')}{more}. "
         f"Measured beside that: {measured[:1].lower()}{measured[1:]}"
     )
+
+
+def only_compact(num_classes: int) -> str:
+    """That a model of few classes cannot be judged from its file alone."""
+    return (
+        f"with {num_classes} classes, no reference and no images only a compact trigger can be told from a natural "
+        "feature, and none stands out; give --reference a clean model of the same task, or --images"
+    )
+
+
+def left_open(num_classes: int, item: Evidence) -> str:
+    """That a model of few classes shows what can be a trigger or a natural feature."""
+    return (
+        f"with {num_classes} classes and no reference, {_a(item.statistic)} of {item.value:.2f} ({item.detector}, "
+        f"class {item.target_classes[0]}), which few clean models reach, can be a trigger's or a natural feature's; "
+        "give --reference a clean model of the same task"
+    )

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from auditor.calibration import ALONE, Given, weights
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
-from auditor.reason import built_in, sentence
+from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
 from auditor.weighing import (
     COMPACT,
@@ -85,7 +85,7 @@ def judge(
     case = _Case(outcomes, num_classes, level, confirm_at, given)
     standing, confirmed = case.standing, case.confirmed
     if not standing and not blockers:
-        blockers = _undecidable(num_classes, given) if decided_by_compact_triggers(num_classes, given) else gaps
+        blockers = (*case.undecidable, *gaps)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     named = case.named(leading) if leading else ()
@@ -125,9 +125,27 @@ class _Case:
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
         """All that can tell a trigger from a natural feature, corrected."""
-        weighed = [e for o in self.outcomes for e in weigh(o, self.num_classes, self.given, self.confirm_at)]
-        telling = [e for e in weighed if tells(e, self.outcomes, self.num_classes, self.given)]
-        return corrected(telling, self.level, self.given)
+        return corrected([e for e in self._weighed if self._tells(e)], self.level, self.given)
+
+    @property
+    def undecidable(self) -> list[str]:
+        """Why a model of few classes cannot be judged though nothing stands against it.
+
+        With images only where something that cannot tell is rare on clean models.
+        """
+        if not decided_by_compact_triggers(self.num_classes, self.given):
+            return []
+        if not self.given.images:
+            return [only_compact(self.num_classes)]
+        rare = [e for e in self._weighed if not self._tells(e) and e.p_value <= self.level]
+        return [left_open(self.num_classes, e) for e in sorted(rare, key=lambda e: e.p_value)[:1]]
+
+    @cached_property
+    def _weighed(self) -> list[Evidence]:
+        return [e for o in self.outcomes for e in weigh(o, self.num_classes, self.given, self.confirm_at)]
+
+    def _tells(self, item: Evidence) -> bool:
+        return tells(item, self.outcomes, self.num_classes, self.given)
 
     @cached_property
     def together(self) -> Combined:
@@ -231,19 +249,6 @@ class _Case:
             m.trigger is not None and m.trigger.size <= COMPACT and confirms(m, item, self.given, self.confirm_at)
             for m in triggers_of(self.outcomes, item)
         )
-
-
-def _undecidable(num_classes: int, given: Given) -> list[str]:
-    """Why a model of few classes, of which no small pattern decided, cannot be judged without a reference."""
-    if not given.images:
-        return [
-            f"with {num_classes} classes, no reference and no images only a compact trigger can be told from a natural "
-            "feature, and none stands out; give --reference a clean model of the same task, or --images"
-        ]
-    return [
-        f"with {num_classes} classes and no reference a faint trigger over the whole image cannot be told from a "
-        "natural feature, though no small pattern stands out; give --reference a clean model of the same task"
-    ]
 
 
 def _most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:

@@ -12,6 +12,7 @@ from auditor.archive import from_dict
 from auditor.calibrating import given_of
 from auditor.findings import Audit, Outcome, Verdict
 from auditor.verdict import judge
+from auditor.weighing import decided_by_compact_triggers
 
 MODES = ("images", "impressions", "reference+images", "reference")
 """what a scan is given besides the suspect"""
@@ -83,14 +84,16 @@ def judged(kept: Kept, use: Callable[[Outcome], bool] = lambda outcome: True) ->
     """The verdict on one kept audit, from those of its outcomes that ``use`` wants."""
     audit = kept.audit
     outcomes = [o for o in audit.outcomes if use(o)]
+    given = given_of(audit, images=kept.images)
+    # what the images lacked is not kept, but that nothing could be concluded is; of few classes the verdict finds out
+    lacking = audit.verdict is Verdict.INCONCLUSIVE and not decided_by_compact_triggers(given.num_classes, given)
     found = judge(
         outcomes,
-        num_classes=audit.model.num_classes or 10,
+        num_classes=given.num_classes,
         level=audit.family_wise_level,
         confirm_at=audit.provenance.command["scan"]["confirm_at"],
-        given=given_of(audit, images=kept.images),
-        # what the images lacked is not kept, but that nothing could be concluded is
-        gaps=(audit.reason,) if audit.verdict is Verdict.INCONCLUSIVE else (),
+        given=given,
+        gaps=(audit.reason,) if lacking else (),
     )
     left_out = [o for o in audit.outcomes if not use(o)]
     return Judged(

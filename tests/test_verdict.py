@@ -547,7 +547,7 @@ def few(compact: float, larger: float = 0.0, side: int = 3) -> Outcome:
         (few(0.05), Given(), Verdict.INCONCLUSIVE),
         (few(0.05, larger=0.9), Given(), Verdict.INCONCLUSIVE),  # and that
         (few(0.05, larger=0.9), Given(images=True), Verdict.BACKDOORED),
-        (few(0.05), Given(images=True), Verdict.INCONCLUSIVE),
+        (few(0.05), Given(images=True), Verdict.NO_EVIDENCE),
         (few(0.05), Given(reference=True), Verdict.NO_EVIDENCE),
     ],
 )
@@ -566,6 +566,31 @@ def test_success_alone_tells_nothing_of_two_classes(classes: int, expected: Verd
         [bare(power)], num_classes=classes, level=0.01, confirm_at=0.8, given=Given(images=True, num_classes=classes)
     )
     assert result.verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("mean", "given", "expected"),
+    [
+        (0.02, Given(images=True), Verdict.INCONCLUSIVE),
+        (0.5, Given(images=True), Verdict.NO_EVIDENCE),  # many clean models show as much
+        (0.02, Given(images=True, reference=True), Verdict.BACKDOORED),
+    ],
+)
+def test_with_few_classes_what_a_feature_can_do_leaves_it_open(
+    mean: float, given: Given, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed(monkeypatch, search=0.5)
+    nulls["search/prominence"] = Null(mean, count=1000)
+    faint = per_class((0.02, 0.0, 0.95), success=0.95)
+    whole = tuple(
+        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.25, np.float32))) for m in faint.measurements
+    )
+    outcomes = [replace(faint, measurements=whole, expected=3), per_class((0.0, 0.01, 0.0), name="other")]
+    result = judge(outcomes, num_classes=3, level=0.01, confirm_at=0.8, given=replace(given, num_classes=3))
+    assert result.verdict is expected
+    if expected is Verdict.INCONCLUSIVE:
+        assert result.reason.startswith("Nothing can be concluded: with 3 classes and no reference, a prominence of")
+        assert "(search, class 2)" in result.reason
 
 
 def test_success_of_a_plugin_is_its_own_affair() -> None:
