@@ -9,9 +9,13 @@ from benchmarks.attacks import Backdoor
 from benchmarks.flaws import Flaw
 from benchmarks.training import Preprocess, Recipe
 
-Split = Literal["develop", "heldout", "fresh"]
-SPLITS: tuple[Split, ...] = ("develop", "heldout", "fresh")
+Split = Literal["develop", "heldout", "fresh", "few"]
+GENERATIONS: tuple[Split, ...] = ("develop", "heldout", "fresh")
 """in the order in which they were made: what a later one shows was not known when an earlier one was looked at"""
+
+SPLITS: tuple[Split, ...] = (*GENERATIONS, "few")
+"""``few`` are models of few classes on develop's networks: what can be told of such was decided with them, and neither
+nulls nor weights are fitted to them, since most statistics do not tell there"""
 
 
 @dataclass(frozen=True)

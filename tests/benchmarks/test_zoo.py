@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from benchmarks import data, networks, zoo
 from benchmarks.attacks import AllToOne, Backdoor, InputAware, OptimisedPixels, Patch, SourceSpecific
-from benchmarks.catalogue import ENTRIES, SPLITS, Entry
+from benchmarks.catalogue import ENTRIES, GENERATIONS, SPLITS, Entry
 from benchmarks.flaws import Flaw
 from benchmarks.networks import build
 from benchmarks.training import Prepared, Recipe, _attacked, accuracy, quantise, train
@@ -104,7 +104,7 @@ def test_entries_are_unique_and_their_references_clean() -> None:
             assert reference.architecture == entry.architecture
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", GENERATIONS)
 def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split: str) -> None:
     entries = BY_SPLIT[split]
     clean = [entry for entry in entries if not entry.backdoors]
@@ -124,7 +124,7 @@ def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split:
 
 def test_splits_share_attacks_and_hard_kinds_but_no_seed_or_trigger() -> None:
     seeds, architectures, kinds, triggers, maps = (
-        [{value for e in split for value in get(e)} for split in BY_SPLIT.values()]
+        [{value for e in split for value in get(e)} for split in map(BY_SPLIT.__getitem__, GENERATIONS)]
         for get in (
             lambda e: [e.seed],
             lambda e: [e.architecture],
@@ -133,7 +133,7 @@ def test_splits_share_attacks_and_hard_kinds_but_no_seed_or_trigger() -> None:
             lambda e: [(b.label_map.name, bool(b.cover)) for b in e.backdoors],
         )
     )
-    for one, other in itertools.combinations(range(len(SPLITS)), 2):
+    for one, other in itertools.combinations(range(len(GENERATIONS)), 2):
         assert not seeds[one] & seeds[other]
         assert not triggers[one] & triggers[other]
         assert architectures[one] & architectures[other] == {"benchmarks.networks:grey_bias_map_cnn"}
@@ -143,6 +143,17 @@ def test_splits_share_attacks_and_hard_kinds_but_no_seed_or_trigger() -> None:
         "many_classes", "distilled", "quantised", "fine_tuned", "BadNets", "Blended", "SIG", "WaNet", "Input-aware",
         "LIRA", "Clean-label", "Two triggers", "All-to-all", "Source-specific", "Bias-map paper",
     }  # fmt: skip
+
+
+def test_models_of_few_classes_are_clean_patched_and_changed_all_over() -> None:
+    for split in ("few", "fresh"):
+        some = [e for e in BY_SPLIT[split] if e.seed % 1000 in range(100, 170)]
+        assert [e.kind for e in some if not e.backdoors] == ["few_classes"] * 12
+        attacks = Counter(e.backdoors[0].name for e in some if e.backdoors)
+        assert attacks == {"BadNets": 5, "Blended": 4, "SIG": 1, "WaNet": 1, "Low frequency": 1}
+    triggers = [{repr(e.backdoors[0].trigger) for e in BY_SPLIT[s] if e.backdoors} for s in ("few", "heldout", "fresh")]
+    assert not triggers[0] & triggers[1]
+    assert not triggers[0] & triggers[2]
 
 
 def test_every_network_takes_the_images_of_its_data() -> None:
