@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +29,10 @@ USUAL_ACCURACY = 0.9
 MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS = 100, 3 * 32 * 32, 0.5
 """what the models that nulls were fitted on go up to. Beyond, a null is that of the end: carried on to 3×224×224, the
 slope between drawings and small photos asked for prominences above 1, which there are none of"""
+
+WEAK = 4.0
+"""log odds that a weakness of 1 (`Given.traits`) takes off the score: natural features of weakly trained clean networks
+agree on a class as faint triggers of well trained ones do. Set by hand, see benchmarks/README"""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,8 @@ class Weights:
     """score from which a model is suspicious"""
     prior: float = 0.5
     """share of backdoored models for which ``score`` is a probability"""
+    handicap: float = 0.0
+    """log odds that are taken off the score of one kind of model"""
 
 
 @dataclass(frozen=True)
@@ -221,6 +227,7 @@ def nulls() -> dict[str, Null]:
 
 
 def weights(given: Given) -> Weights:
-    """How statistics are weighed together in an audit of that kind."""
+    """How statistics are weighed together in such an audit of such a model."""
     known = _IN_USE.get() or shipped()
-    return known.of_mode.get(given.mode, known.weights)
+    model = known.of_mode.get(given.mode, known.weights)
+    return replace(model, handicap=WEAK * given.traits["weakness"])

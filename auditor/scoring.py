@@ -99,7 +99,7 @@ def combine(evidence: Sequence[Evidence], model: Weights) -> Combined:
                 others.append(i)
     support = {target: sum(parts[i] for i in places) for target, places in counting.items()}
     leading = max(support, key=lambda c: (support[c], -c)) if support else None
-    total = model.intercept + (0.0 if leading is None else support[leading])
+    total = model.intercept - model.handicap + (0.0 if leading is None else support[leading])
     score = 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
     naming = [i for i, item in enumerate(evidence) if leading in item.target_classes and parts[i] > 0]
     counted = () if leading is None else tuple(counting[leading])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from auditor.calibration import Given, Null, nulls
+from auditor.calibration import WEAK, Given, Null, nulls, weights
+from auditor.findings import Evidence
 from auditor.outliers import exponential_p_value
+from auditor.scoring import combine
 
 
 def test_the_shipped_calibration_is_readable_and_sane() -> None:
@@ -69,3 +72,19 @@ def test_large_models_are_judged_as_the_largest_that_were_measured() -> None:
             null = given.null(nulls(), "iscp", "prominence")
             assert null is not None
             assert null.threshold(0.01 / 12) < 0.8
+
+
+def test_of_a_weakly_trained_model_the_score_asks_for_more() -> None:
+    told = [
+        Evidence(
+            detector=name, statistic="prominence of x", value=0.5, threshold=1.0, p_value=1e-3, corrected_p=1.0,
+            target_classes=(2,),
+        )
+        for name in ("iscp", "blend", "features")
+    ]  # fmt: skip
+    strong, usual, weak = (weights(Given(images=True, clean_accuracy=a)) for a in (0.99, None, 0.6))
+    assert strong == usual == replace(weak, handicap=0.0)
+    assert weak.handicap == pytest.approx(WEAK * 0.3)
+    assert 0 < combine(told, weak).score < combine(told, usual).score
+    odds = [math.log(s / (1 - s)) for s in (combine(told, usual).score, combine(told, weak).score)]
+    assert odds[0] - odds[1] == pytest.approx(weak.handicap)
