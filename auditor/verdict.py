@@ -17,14 +17,13 @@ from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
 from auditor.weighing import (
     COMPACT,
-    DEFORMED,
-    FAINT,
     INSIDE,
     SHIFTED,
     WHOLE_IMAGE,
     confirms,
     corrected,
     decided_by_compact_triggers,
+    far_enough,
     is_confirmed,
     is_natural,
     tells,
@@ -223,11 +222,7 @@ class _Case:
     def is_faint(self, item: Evidence) -> bool:
         """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""
         found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger and m.trigger.size > WHOLE_IMAGE]
-        return any(
-            item.p_value <= (DEFORMED if trigger.mode == "warp" else FAINT[self.given.mode])
-            and is_confirmed(trigger, self.confirm_at)
-            for trigger in found
-        )
+        return any(far_enough(t, item, self.given) and is_confirmed(t, self.confirm_at) for t in found)
 
     def is_unconfirmed(self, item: Evidence) -> bool:
         """Whether it is suspicious though nothing can confirm it."""

@@ -76,7 +76,8 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
 
     A trigger over the whole image does only where a reference withstands it: without one, clean models answer to faint
     patterns as well, and on images never searched. And only with images: without any, nothing tells a weakly trained
-    suspect, which answers to more than its reference does. One for a single source does not confirm a map of all.
+    suspect, which answers to more than its reference does. And only far from clean models (`far_enough`): what was
+    searched on one network does often nothing to another. One for a single source does not confirm a map of all.
 
     A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
     confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
@@ -85,12 +86,17 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     trigger = measurement.trigger
     if trigger is None or not is_confirmed(trigger, confirm_at):
         return False
-    if trigger.size > WHOLE_IMAGE and not (given.reference and given.images):
+    if trigger.size > WHOLE_IMAGE and not (given.reference and given.images and far_enough(trigger, item, given)):
         return False
     enough = given.reference or (given.images and item.statistic == PLAIN)
     if trigger.size > COMPACT and item.statistic in FAR and not enough:
         return item.p_value <= (FAR if given.images else FAR_ALONE)[item.statistic]
     return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
+
+
+def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:
+    """Whether a change of the whole image is rarer than any on a clean model: see `FAINT`."""
+    return item.p_value <= (DEFORMED if trigger.mode == "warp" else FAINT[given.mode])
 
 
 def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidence]:

@@ -24,8 +24,8 @@ VERDICT_MEANING = {
     Verdict.INCONCLUSIVE: "Something that was needed could not be measured or finished, so no verdict is "
     "given. The warnings say what.",
     Verdict.SUSPICIOUS: "A statistic stands out among the classes, or several agree on one, but no recovered trigger "
-    "was confirmed (one over the whole image needs a reference for that); or the file's own graph can switch its "
-    "behaviour by the image.",
+    "was confirmed (one over the whole image needs images and a reference for that); or the file's own graph can "
+    "switch its behaviour by the image.",
     Verdict.BACKDOORED: "A statistic stands out among the classes, and a recovered trigger was confirmed on "
     "held-out images.",
 }

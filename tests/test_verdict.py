@@ -627,6 +627,11 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         (Given(), "replace", 0.12, 0.95, Verdict.NO_EVIDENCE),
         (Given(reference=True), "replace", 0.06, 0.95, Verdict.SUSPICIOUS),
         (Given(reference=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),
+        (Given(reference=True, images=True), "replace", 0.02, 0.95, Verdict.BACKDOORED),
+        (Given(reference=True, images=True), "warp", 0.02, 0.95, Verdict.BACKDOORED),
+        # p 4e-4: what is searched on one clean network does often nothing to another
+        (Given(reference=True, images=True), "replace", 0.12, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True, images=True), "warp", 0.12, 0.95, Verdict.NO_EVIDENCE),
     ],
 )
 def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
