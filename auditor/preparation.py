@@ -16,8 +16,8 @@ from torch import Tensor
 from auditor.classifier import PRESETS, VALUE_RANGES, Classifier, Preprocess
 from auditor.request import ModelOptions
 
-PROBED = 400
-"""images that each way is tried on"""
+PROBED, FIRST = 400, 100
+"""images that the model's own way and the best of the others are compared on; and those that all ways are tried on"""
 
 TO_MATCH = 5
 """labelled images a class that are needed to see that labels count the classes in another order"""
@@ -78,22 +78,25 @@ def better_way(model: Classifier, images: Tensor, labels: Tensor) -> Way | None:
     """The usual preparation with which the model is clearly more often right than with its own; None where none is.
 
     ``images`` (N, C, H, W) in [0, 1] with labels (N,); `PROBED` of them are looked at. The model stays as it is.
+    Costs about eight forward passes of `FIRST` images, and two of `PROBED` where another way looks better.
     """
-    images, labels = images[:PROBED], labels[:PROBED]
     own = model.preprocess
-    found: Way | None = None
+
+    def right(way: Preprocess, count: int) -> Tensor:
+        model.prepare(way)
+        return follows(model.predict(images[:count]), labels[:count])
+
     try:
-        right = follows(model.predict(images), labels)
-        most = int(right.sum())
-        for name, way in usual_ways(own, images):
-            model.prepare(way)
-            theirs = follows(model.predict(images), labels)
-            if int(theirs.sum()) > most and _clearly(theirs, right):
-                most = int(theirs.sum())
-                found = Way(name, way, float(theirs.float().mean()), float(right.float().mean()))
+        ways = list(usual_ways(own, images[:PROBED]))
+        scores = [int(right(way, FIRST).sum()) for _, way in ways]
+        name, way = ways[max(range(len(ways)), key=scores.__getitem__)]
+        if max(scores) <= int(right(own, FIRST).sum()):
+            return None
+        before, after = right(own, PROBED), right(way, PROBED)
+        better = _clearly(after, before)
+        return Way(name, way, float(after.float().mean()), float(before.float().mean())) if better else None
     finally:
         model.prepare(own)
-    return found
 
 
 def usual_ways(own: Preprocess, images: Tensor) -> Iterator[tuple[str, Preprocess]]:
