@@ -42,8 +42,8 @@ def blind_spots(
         )
     if request.images is not None and request.reference is None and num_classes < FEWEST_CLASSES:
         spots.append(
-            "With so few classes and no reference, only small patterns are judged; what else clean models rarely show "
-            "makes the audit inconclusive, not suspicious."
+            "With so few classes and no reference, changes of the whole image are not judged; where one is rarer than on "
+            "most clean models, the audit is inconclusive, not suspicious."
         )
     if request.images is None and request.reference is not None and num_classes < FEWEST_CLASSES:
         spots.append(

@@ -124,27 +124,25 @@ class _Case:
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
         """All that can tell a trigger from a natural feature, corrected."""
-        return corrected([e for e in self._weighed if self._tells(e)], self.level, self.given)
+        telling = [e for e in self._weighed if tells(e, self.outcomes, self.num_classes, self.given)]
+        return corrected(telling, self.level, self.given)
 
     @property
     def undecidable(self) -> list[str]:
         """Why a model of few classes cannot be judged though nothing stands against it.
 
-        With images only where something that cannot tell is rare on clean models.
+        With images only where something is rare on clean models, whether or not it can tell.
         """
         if not decided_by_compact_triggers(self.num_classes, self.given):
             return []
         if not self.given.images:
             return [only_compact(self.num_classes)]
-        rare = [e for e in self._weighed if not self._tells(e) and e.p_value <= self.level]
+        rare = [e for e in self._weighed if e.p_value <= self.level]
         return [left_open(self.num_classes, e) for e in sorted(rare, key=lambda e: e.p_value)[:1]]
 
     @cached_property
     def _weighed(self) -> list[Evidence]:
         return [e for o in self.outcomes for e in weigh(o, self.num_classes, self.given, self.confirm_at)]
-
-    def _tells(self, item: Evidence) -> bool:
-        return tells(item, self.outcomes, self.num_classes, self.given)
 
     @cached_property
     def together(self) -> Combined:
