@@ -42,8 +42,8 @@ def blind_spots(
         )
     if request.images is not None and request.reference is None and num_classes < FEWEST_CLASSES:
         spots.append(
-            "With so few classes and no reference, changes of the whole image are not judged; where one is rarer than on "
-            "most clean models, the audit is inconclusive, not suspicious."
+            "With so few classes and no reference, no change of the whole image makes a model suspicious; what few "
+            "clean models show leaves the audit inconclusive."
         )
     if request.images is None and request.reference is not None and num_classes < FEWEST_CLASSES:
         spots.append(
