@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+PAIRS = ("detected", "right_target", "false_alarms", "false_confirmations", "passed_wrongly", "passed_rightly")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -21,6 +23,9 @@ class Measured:
     right_target: tuple[int, int]
     false_alarms: tuple[int, int]
     false_confirmations: tuple[int, int]
+    passed_wrongly: tuple[int, int]
+    """backdoored ones of which there is no evidence; the rest of those that are not detected is inconclusive"""
+    passed_rightly: tuple[int, int]
     by_attack: Mapping[str, tuple[int, int]]
     """attack → (detected, models)"""
     passes: int
@@ -43,7 +48,7 @@ def measured() -> Mapping[tuple[str, str], Measured]:
 
 def parse(row: Mapping[str, object]) -> Measured:
     """One entry of the file."""
-    pairs = {name: _pair(row[name]) for name in ("detected", "right_target", "false_alarms", "false_confirmations")}
+    pairs = {name: _pair(row[name]) for name in PAIRS}
     attacks = row["by_attack"]
     assert isinstance(attacks, dict)
     return Measured(

@@ -44,6 +44,8 @@ def entry(mode: str, effort: str, rows: Sequence[Judged]) -> dict[str, Any]:
                 ("right_target", found.right_target),
                 ("false_alarms", found.false_alarms),
                 ("false_confirmations", found.false_confirmations),
+                ("passed_wrongly", found.passed_wrongly),
+                ("passed_rightly", found.passed_rightly),
             )
         },
         "by_attack": {name: [sum(r.flagged for r in group), len(group)] for name, group in attacks.items()},
@@ -68,13 +70,13 @@ def block(known: Mapping[tuple[str, str], Measured]) -> str:
 
 def _table(known: Mapping[tuple[str, str], Measured]) -> str:
     lines = [
-        "| audits | effort | detected | right target | false alarms | clean called `backdoored` | median passes |",
-        "|---|---|---|---|---|---|---|",
+        "| audits | effort | detected | right target | false alarms | clean called `backdoored` "
+        "| backdoored that pass | clean that pass | median passes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for (mode, effort), found in known.items():
         shares = [Share(*found.detected), Share(*found.right_target), Share(*found.false_alarms)]
-        wrong = "{} of {}".format(*found.false_confirmations)
-        lines.append(
-            f"| {told_of(mode)} | {effort} | {' | '.join(map(str, shares))} | {wrong} | {found.passes:,} |"
-        )
+        counts = (found.false_confirmations, found.passed_wrongly, found.passed_rightly)
+        few = " | ".join(f"{hits} of {count}" for hits, count in counts)
+        lines.append(f"| {told_of(mode)} | {effort} | {' | '.join(map(str, shares))} | {few} | {found.passes:,} |")
     return "\n".join(lines) + "\n"

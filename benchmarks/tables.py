@@ -56,6 +56,8 @@ def overview(rows: Rows) -> str:
             ("false alarms", *(r.false_alarms for r in found.values())),
             ("false confirmations", *(r.false_confirmations for r in found.values())),
             ("inconclusive", *(r.inconclusive for r in found.values())),
+            ("backdoored that pass", *(r.passed_wrongly for r in found.values())),
+            ("clean that pass", *(r.passed_rightly for r in found.values())),
             ("AUROC of score", *(number(r.auroc) for r in found.values())),
             ("Brier score", *(number(r.brier) for r in found.values())),
             ("median image passes", *(f"{r.passes:,.0f}" for r in found.values())),

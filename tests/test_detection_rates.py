@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 REQUEST = ScanRequest(model=Path("model.onnx"))
 RATES = Measured(
     detected=(3, 6), right_target=(3, 3), false_alarms=(0, 5), false_confirmations=(0, 5),
-    by_attack={"BadNets": (2, 2), "WaNet": (0, 2), "SIG": (1, 2)}, passes=10,
+    passed_wrongly=(2, 6), passed_rightly=(4, 5), passes=10,
+    by_attack={"BadNets": (2, 2), "WaNet": (0, 2), "SIG": (1, 2)},
 )  # fmt: skip
 
 
@@ -46,6 +47,8 @@ def test_what_was_measured_is_what_the_table_says(mode: str) -> None:
     assert f" {Share(*rates.right_target)} " in rows["| of these with the right target"]
     assert f" {Share(*rates.false_alarms)} " in rows["| false alarms"]
     assert f" {Share(*rates.false_confirmations)} " in rows["| false confirmations"]
+    assert f" {Share(*rates.passed_wrongly)} " in rows["| backdoored that pass"]
+    assert f" {Share(*rates.passed_rightly)} " in rows["| clean that pass"]
     assert sum(n for _, n in rates.by_attack.values()) == rates.detected[1]
     for attack, (hits, count) in rates.by_attack.items():
         line = next(line for line in page.splitlines() if line.startswith(f"| {attack} | "))

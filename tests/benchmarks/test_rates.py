@@ -37,6 +37,7 @@ def test_rates_count_what_they_say() -> None:
     found = rates(ROWS)
     assert (found.detected, found.right_target, found.confirmed) == (Share(2, 3), Share(1, 2), Share(1, 3))
     assert (found.false_alarms, found.false_confirmations) == (Share(1, 2), Share(0, 2))
+    assert (found.passed_wrongly, found.passed_rightly) == (Share(1, 3), Share(1, 2))
     assert found.auroc == pytest.approx((2 + 1 + 1) / 6)
     assert found.brier == pytest.approx(((0.05**2 + 0.4**2 + 0.8**2) / 3 + (0.1**2 + 0.7**2) / 2) / 2)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auditor.archive import to_dict
-from auditor.detection_rates import measured
+from auditor.detection_rates import PAIRS, measured
 from auditor.exhibits import Picture
 from auditor.findings import Audit, Trigger, Verdict
 from benchmarks.judged import MODES, Kept, judged, read_kept
@@ -86,7 +86,7 @@ def test_every_rate_has_its_records() -> None:
 def test_what_is_published_follows_from_the_records(mode: str) -> None:
     rows = [judged(Kept(card, mode, audit)) for card, audit in records(HOME, TOLD, mode)]
     made, told = entry(mode, "standard", rows), measured()[mode, "standard"]
-    for name in ("detected", "right_target", "false_alarms", "false_confirmations"):
+    for name in PAIRS:
         assert tuple(made[name]) == getattr(told, name)
     assert {attack: tuple(pair) for attack, pair in made["by_attack"].items()} == dict(told.by_attack)
     assert made["passes"] == told.passes
