@@ -22,8 +22,8 @@ TOLD = "fresh"
 
 SAID = (
     "Fresh models: networks, seeds and triggers that no weight was fitted to, though what was missed of them has "
-    "prompted some of the searches. With images nearly a quarter of them have two to four classes; what is neither detected nor "
-    "passes is `inconclusive`"
+    "prompted some of the searches. With images nearly a quarter of them have two to four classes; what is neither "
+    "detected nor passes is `inconclusive`"
 )
 
 ROOT = Path(__file__).parents[1]
