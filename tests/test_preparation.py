@@ -66,18 +66,27 @@ def test_what_is_said_is_obeyed_but_nothing_concluded(options: ModelOptions) -> 
     assert model.preprocess == Preprocess()
 
 
+class Bright(nn.Module):
+    """Wrong on every so manieth image unless it is of 0 to 255."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.network, self.every = Templates(), every
+
+    def forward(self, x: Tensor) -> Tensor:
+        dim = (x.amax((1, 2, 3)) < 2) & (torch.arange(len(x)) % self.every == 0)
+        return torch.where(dim[:, None], -1.0, 1.0) * self.network(x)  # type: ignore[no-any-return]
+
+
 def test_a_little_better_way_is_told() -> None:
-    class Bright(nn.Module):
-        """Wrong on some classes unless images are of 0 to 255."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            dim = (x.amax((1, 2, 3)) < 2) & (torch.arange(len(x)) % 10 == 0)
-            return torch.where(dim[:, None], -1.0, 1.0) * Templates()(x)  # type: ignore[no-any-return]
-
-    told = as_images_tell(make_classifier(Bright()), ModelOptions(preprocess="none"), IMAGES, LABELS, role="model")
+    told = as_images_tell(make_classifier(Bright(10)), ModelOptions(preprocess="none"), IMAGES, LABELS, role="model")
     assert told.blockers == ()
     assert "on 90% of the labelled images" in told.warnings[0]
     assert "range 0..255; check them" in told.warnings[0]
+
+
+def test_two_images_of_two_hundred_are_chance() -> None:
+    assert better_way(make_classifier(Bright(100)), IMAGES, LABELS) is None
 
 
 def test_nothing_changes_where_nothing_is_clearly_better() -> None:
@@ -123,3 +132,11 @@ def test_a_scan_prepares_both_models_as_the_images_tell(tmp_path: Path) -> None:
     assert [w.split("'s images were prepared")[0] for w in checks.warnings] == ["the model", "the reference"]
     assert checks.blockers == ()
     assert reference.preprocess.value_range == "0..255"
+
+
+def test_a_scan_in_a_way_that_must_be_wrong_is_blocked(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", x=IMAGES.numpy(), y=LABELS.numpy())
+    options = ModelOptions(preprocess="none")
+    request = ScanRequest(model=tmp_path / "model.onnx", images=tmp_path / "images.npz", model_options=options)
+    _, checks = gather(request, make_classifier(Picky(Preprocess(MEAN, STD))), None)
+    assert any("would be on 100% with preset cifar10" in blocker for blocker in checks.blockers)

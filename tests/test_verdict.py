@@ -545,6 +545,7 @@ def few(compact: float, larger: float = 0.0, side: int = 3) -> Outcome:
         (few(0.9, side=1), Given(), Verdict.BACKDOORED),
         (few(0.9), Given(), Verdict.INCONCLUSIVE),  # clean models of two classes show that
         (few(0.05), Given(), Verdict.INCONCLUSIVE),
+        (few(0.05, side=1), Given(), Verdict.INCONCLUSIVE),  # without images most patches do not show
         (few(0.05, larger=0.9), Given(), Verdict.INCONCLUSIVE),  # and that
         (few(0.05, larger=0.9), Given(images=True), Verdict.BACKDOORED),
         (few(0.05), Given(images=True), Verdict.NO_EVIDENCE),
