@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 
 PAIRS = ("detected", "right_target", "false_alarms", "false_confirmations", "passed_wrongly", "passed_rightly")
+"""the rates that are pairs of (hits, models); `benchmarks.rates.Rates` has them by the same names"""
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def _source_evidence(outcome: Outcome, measured: list[Measurement], given: Given
 def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
     """Whether the classes are too few to say what a natural feature can do, and no reference says it.
 
-    Then only small patterns decide (see `tells`), and what cannot tell may leave the verdict open.
+    Then only small patterns decide (see `tells`), and what is rare on clean models may leave the verdict open.
     """
     return num_classes < FEWEST_CLASSES and not given.reference
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.blind_spots import told_of
-from auditor.detection_rates import Measured, measured
+from auditor.detection_rates import PAIRS, Measured, measured
 from benchmarks.judged import Judged
 from benchmarks.rates import Share, by, rates
 
@@ -22,8 +22,8 @@ TOLD = "fresh"
 
 SAID = (
     "Fresh models: networks, seeds and triggers that no weight was fitted to, though what was missed of them has "
-    "prompted some of the searches. With images nearly a quarter of them have two to four classes; what is neither "
-    "detected nor passes is `inconclusive`"
+    "prompted some of the searches. Models of two to four classes are among them; what is neither detected nor passes "
+    "is `inconclusive`"
 )
 
 ROOT = Path(__file__).parents[1]
@@ -38,17 +38,7 @@ def entry(mode: str, effort: str, rows: Sequence[Judged]) -> dict[str, Any]:
     return {
         "mode": mode,
         "effort": effort,
-        **{
-            name: [share.hits, share.count]
-            for name, share in (
-                ("detected", found.detected),
-                ("right_target", found.right_target),
-                ("false_alarms", found.false_alarms),
-                ("false_confirmations", found.false_confirmations),
-                ("passed_wrongly", found.passed_wrongly),
-                ("passed_rightly", found.passed_rightly),
-            )
-        },
+        **{name: [getattr(found, name).hits, getattr(found, name).count] for name in PAIRS},
         "by_attack": {name: [sum(r.flagged for r in group), len(group)] for name, group in attacks.items()},
         "passes": round(found.passes),
     }

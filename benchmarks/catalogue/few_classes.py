@@ -37,39 +37,38 @@ SETS = (
     Few("mnist_17", 2, DRAWINGS, ("smooth", "board")),
     Few("gtsrb_four", 4, SIGNS, ("scene", "patch"), SIGNS_SCALE),
 )
-NETWORKS: tuple[Sequence[str], ...] = (("vgg", "preact"), (), ("densenet", "efficient"))
-"""of each generation, in turn over the data sets"""
+NETWORKS: tuple[Sequence[str], ...] = (("vgg", "preact"), ("densenet", "efficient"))
+"""of the split ``few`` and of the fresh models, in turn over the data sets"""
 
 
-def few_classes(generation: int, seed: int) -> Iterator[Entry]:
-    """One clean model of each data set and its attacks; their reference is another clean one."""
-    networks = NETWORKS[generation]
-    for number, few in enumerate(SETS if networks else ()):
-        network = networks[number % len(networks)]
+def few_classes(seed: int, *, fresh: bool) -> Iterator[Entry]:
+    """Two clean models of each data set and its attacks; their references are the clean ones."""
+    for number, few in enumerate(SETS):
+        network = NETWORKS[fresh][number % 2]
         colour = few.preprocess is not None
         family = Family(few.dataset, f"{'colour' if colour else 'grey'}_{network}", few.recipe, few.preprocess)
         start = seed + 10 * number
         yield from (replace(e, kind="few_classes") for e in plain(family, start, 2))
         for place, name in enumerate(few.attacks):
-            target = (number + place + generation) % few.classes
+            target = (number + place + 2 * fresh) % few.classes
             yield Entry(
                 f"{family.name}_{name}", few.dataset, family.architecture, start + 5 + place,
-                f"{family.name}_clean{1 + place}", few.recipe, (_planted(name, target, generation),),
+                f"{family.name}_clean{1 + place}", few.recipe, (_planted(name, target, fresh),),
                 preprocess=few.preprocess,
             )  # fmt: skip
 
 
-def _planted(name: str, target: int, generation: int) -> Backdoor:
-    g = generation
+def _planted(name: str, target: int, fresh: bool) -> Backdoor:
+    far = 2 * fresh
     triggers: dict[str, tuple[str, Trigger]] = {
-        "patch": ("BadNets", Patch(size=(3, 4, 4)[g], place=("bottom_right", "top_left", "top_right")[g])),  # type: ignore[arg-type]
-        "board": ("BadNets", Patch(shape="checkerboard", size=(4, 3, 3)[g], place="bottom_left", margin=2 * g)),
-        "pixel": ("BadNets", Patch(size=1, place=((3, 3), (5, 5), (24, 4))[g])),
-        "noise": ("Blended", Blend(pattern="noise", alpha=(0.2, 0.15, 0.17)[g], seed=910 + g)),
-        "scene": ("Blended", Blend(pattern="scene", alpha=(0.2, 0.15, 0.17)[g], seed=920 + g)),
-        "wave": ("SIG", Sinusoid(delta=(20, 30, 25)[g] / 255, frequency=(6, 5, 7)[g])),
-        "warp": ("WaNet", Warp(strength=(1.5, 1.25, 1.4)[g], grid=(4, 5, 4)[g], seed=930 + g)),
-        "smooth": ("Low frequency", LowFrequency(amplitude=(0.15, 0.12, 0.14)[g], cells=(4, 5, 3)[g], seed=940 + g)),
+        "patch": ("BadNets", Patch(size=(3, 4)[fresh], place=("bottom_right", "top_right")[fresh])),  # type: ignore[arg-type]
+        "board": ("BadNets", Patch(shape="checkerboard", size=(4, 3)[fresh], place="bottom_left", margin=2 * far)),
+        "pixel": ("BadNets", Patch(size=1, place=((3, 3), (24, 4))[fresh])),
+        "noise": ("Blended", Blend(pattern="noise", alpha=(0.2, 0.17)[fresh], seed=910 + far)),
+        "scene": ("Blended", Blend(pattern="scene", alpha=(0.2, 0.17)[fresh], seed=920 + far)),
+        "wave": ("SIG", Sinusoid(delta=(20, 25)[fresh] / 255, frequency=(6, 7)[fresh])),
+        "warp": ("WaNet", Warp(strength=(1.5, 1.4)[fresh], grid=4, seed=930 + far)),
+        "smooth": ("Low frequency", LowFrequency(amplitude=(0.15, 0.14)[fresh], cells=(4, 3)[fresh], seed=940 + far)),
     }
     attack, trigger = triggers[name]
     cover = 0.1 if name == "warp" else 0.0

@@ -218,7 +218,7 @@ def entries(split: Split) -> tuple[Entry, ...]:
     The families of later splits have a third clean model; there are fewer of them.
     """
     if split == "few":
-        return tuple(replace(e, split=split) for e in few_classes(0, 2100))
+        return tuple(replace(e, split=split) for e in few_classes(2100, fresh=False))
     generation = GENERATIONS.index(split)
     families = (DEVELOP, HELDOUT, FRESH)[generation]
     seed = (1000, 12_000, 23_000)[generation]
@@ -235,7 +235,7 @@ def entries(split: Split) -> tuple[Entry, ...]:
     others += () if generation else without_norm(seed + 950)
     attacks = list(backdoored(generation, families, seed + 500))
     queues = [spread(attacks), spread(hard_ones), [e for models in clean for e in models[2:]], others]
-    joined = few_classes(generation, seed + 1100) if generation == 2 else ()  # later, so at the end
+    joined = few_classes(seed + 1100, fresh=True) if split == "fresh" else ()  # later, so at the end
     return tuple(replace(e, split=split) for e in (*first, *in_turn(queues), *joined))
 
 
