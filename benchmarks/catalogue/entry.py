@@ -9,13 +9,14 @@ from benchmarks.attacks import Backdoor
 from benchmarks.flaws import Flaw
 from benchmarks.training import Preprocess, Recipe
 
-Split = Literal["develop", "heldout", "fresh", "few"]
+Split = Literal["develop", "heldout", "fresh", "few", "photographs"]
 GENERATIONS: tuple[Split, ...] = ("develop", "heldout", "fresh")
 """in the order in which they were made: what a later one shows was not known when an earlier one was looked at"""
 
-SPLITS: tuple[Split, ...] = (*GENERATIONS, "few")
+SPLITS: tuple[Split, ...] = (*GENERATIONS, "few", "photographs")
 """``few`` are models of few classes on develop's networks: what can be told of such was decided with them, and neither
-nulls nor weights are fitted to them, since most statistics do not tell there"""
+nulls nor weights are fitted to them, since most statistics do not tell there; ``photographs`` are CIFAR-10 networks
+that were trained for long"""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from benchmarks.catalogue.entry import (
     Split,
 )
 from benchmarks.catalogue.few_classes import few_classes
+from benchmarks.catalogue.photographs import photographs
 from benchmarks.training import Recipe
 
 DIGITS = Recipe(epochs=2, images=30_000)
@@ -219,6 +220,8 @@ def entries(split: Split) -> tuple[Entry, ...]:
     """
     if split == "few":
         return tuple(replace(e, split=split) for e in few_classes(2100, fresh=False))
+    if split == "photographs":
+        return tuple(replace(e, split=split) for e in photographs(3100))
     generation = GENERATIONS.index(split)
     families = (DEVELOP, HELDOUT, FRESH)[generation]
     seed = (1000, 12_000, 23_000)[generation]
