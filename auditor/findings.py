@@ -29,7 +29,7 @@ class Verdict(StrEnum):
     NO_EVIDENCE = "no_evidence"
     """Everything was measured, and no statistic stands out."""
     INCONCLUSIVE = "inconclusive"
-    """Something that was needed could not be measured or finished."""
+    """Something that was needed could not be measured or finished, or what was found can be a natural feature's."""
     SUSPICIOUS = "suspicious"
     """A statistic stands out among the classes at the family-wise level, or the graph itself can switch."""
     BACKDOORED = "backdoored"

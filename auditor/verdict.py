@@ -83,13 +83,15 @@ def judge(
     """
     case = _Case(outcomes, num_classes, level, confirm_at, given)
     standing, confirmed = case.standing, case.confirmed
+    undecided = None if standing or blockers else case.undecided
     if not standing and not blockers:
         blockers = (*case.undecidable, *gaps)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     named = case.named(leading) if leading else ()
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
-    shown = _most_telling([m for _, m in confirmed or found if m.target_class in named], bool(confirmed))
+    telling = [m for _, m in confirmed or found if m.target_class in named]
+    shown = _most_telling(telling or (triggers_of(outcomes, undecided) if undecided else ()), bool(confirmed))
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, case.evidence)
     reason = sentence(
         verdict, leading, shown if confirmed else None, case.evidence, blockers, incomplete, case.together
@@ -104,7 +106,7 @@ def judge(
         reason=reason,
         target_classes=named,
         source_classes=leading.source_classes if leading else (),
-        evidence=case.evidence,
+        evidence=tuple(dict.fromkeys((*case.evidence, *([undecided] if undecided else [])))),
         trigger=shown.trigger if shown else None,
         warnings=tuple(_transfer_warnings([m for _, m in found], confirm_at)),
         by_score=() if blockers or confirmed else case.by_score,
@@ -129,16 +131,21 @@ class _Case:
 
     @property
     def undecidable(self) -> list[str]:
-        """Why a model of few classes cannot be judged though nothing stands against it.
-
-        With images only where something is rare on clean models, whether or not it can tell.
-        """
+        """Why a model of few classes cannot be judged though nothing stands against it."""
         if not decided_by_compact_triggers(self.num_classes, self.given):
             return []
         if not self.given.images:
             return [only_compact(self.num_classes)]
-        rare = [e for e in self._weighed if e.p_value <= self.level]
-        return [left_open(self.num_classes, e) for e in sorted(rare, key=lambda e: e.p_value)[:1]]
+        return [left_open(self.num_classes, self.undecided)] if self.undecided else []
+
+    @cached_property
+    def undecided(self) -> Evidence | None:
+        """Of a model of few classes with images: what is rare on clean models, whether or not it can tell."""
+        rarest = min(self._weighed, key=lambda e: e.p_value, default=None)
+        few = decided_by_compact_triggers(self.num_classes, self.given) and self.given.images
+        if rarest is None or rarest.p_value > self.level or not few:
+            return None
+        return next((e for e in self.evidence if e.detector == rarest.detector and e.value == rarest.value), rarest)
 
     @cached_property
     def _weighed(self) -> list[Evidence]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from auditor.findings import Audit, Evidence, FileFinding, Outcome, Trigger, Verdict
 from auditor.reason import LEAST_P
+from auditor.weighing import FEWEST_CLASSES
 
 VERDICT_WORDS = {
     Verdict.NO_EVIDENCE: "No evidence of a backdoor",
@@ -21,8 +22,8 @@ VERDICT_WORDS = {
 VERDICT_MEANING = {
     Verdict.NO_EVIDENCE: "Everything was measured and nothing stands out. That is not proof of a clean "
     "model: see what this audit could not see.",
-    Verdict.INCONCLUSIVE: "Something that was needed could not be measured or finished, so no verdict is "
-    "given. The warnings say what.",
+    Verdict.INCONCLUSIVE: "Something that was needed could not be measured or finished, or what was found can be a "
+    "trigger's as well as a natural feature's, so no verdict is given.",
     Verdict.SUSPICIOUS: "A statistic stands out among the classes, or several agree on one, but no recovered trigger "
     "was confirmed (one over the whole image needs images and a reference for that); or the file's own graph can "
     "switch its behaviour by the image.",
@@ -190,6 +191,12 @@ def saw(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> str:
     if not found:
         return "Nothing was judged from it" + ("." if outcome.complete else ", because it did not finish.")
     lead = min(found, key=lambda e: (e.corrected_p, e.p_value))
+    few = (audit.model.num_classes or FEWEST_CLASSES) < FEWEST_CLASSES and audit.verdict is Verdict.INCONCLUSIVE
+    if few and lead.p_value <= audit.family_wise_level:
+        return (
+            f"{lead.statistic.capitalize()} is {number(lead.value)}, and a clean model gives as much with chance "
+            f"{probability(lead.p_value)}; but with {audit.model.num_classes} classes that can be a natural feature's."
+        )
     return (
         f"Nothing stands out: {lead.statistic} is {number(lead.value)}"
         f"{_threshold(lead, ' and the threshold ')}; a clean model gives as much with chance "
@@ -217,6 +224,8 @@ def trigger_sentence(audit: Audit, trigger: Trigger) -> str:
     )
     if trigger.reference_success_rate is not None:
         text += f". On the reference model it turns {percent(trigger.reference_success_rate)}"
+    if audit.verdict is Verdict.INCONCLUSIVE:
+        text += ". Whether it is a trigger's or a natural feature's cannot be told"
     return text + "."
 
 

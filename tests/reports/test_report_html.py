@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from example_audits import HOSTILE, audit, image, patch
 
-from auditor.findings import Audit, Measurement, Outcome, Picture, Statistic, Trigger
+from auditor.findings import Audit, Measurement, Outcome, Picture, Statistic, Trigger, Verdict
 from auditor.reports import figures
 from auditor.reports.html import render
 
@@ -208,6 +208,15 @@ def test_text_meets_wcag_aa_and_graphics_three_to_one(theme: str) -> None:
     for step in range(11):  # numbers inside heat-map cells, whatever the value
         cell = tuple(step / 10 * h + (1 - step / 10) * c for h, c in zip(p["heat"], p["card"], strict=True))
         assert contrast(p["ink"], cell) >= 4.5, step
+
+
+@pytest.mark.parametrize(("classes", "told"), [(3, True), (10, False)])
+def test_what_may_be_a_natural_feature_of_few_classes_is_shown_as_that(classes: int, told: bool) -> None:
+    inconclusive = audit(classes, Verdict.INCONCLUSIVE)
+    rare = dataclasses.replace(inconclusive.evidence[0], p_value=1e-5, corrected_p=1e-5, stands_out=False)
+    page = Page(render(dataclasses.replace(inconclusive, evidence=(rare,), trigger=patch())))
+    assert (f"with {classes} classes that can be a natural feature's" in page.text) is told
+    assert "Whether it is a trigger's or a natural feature's cannot be told" in page.text
 
 
 def test_a_blended_trigger_is_drawn_at_full_strength(backdoored: Audit) -> None:
