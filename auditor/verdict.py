@@ -12,24 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from auditor.calibration import ALONE, Given, weights
+from auditor.confirming import COMPACT, WHOLE_IMAGE, confirms, far_enough, is_confirmed, is_natural, triggers_of
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
-from auditor.weighing import (
-    COMPACT,
-    INSIDE,
-    SHIFTED,
-    WHOLE_IMAGE,
-    confirms,
-    corrected,
-    decided_by_compact_triggers,
-    far_enough,
-    is_confirmed,
-    is_natural,
-    tells,
-    triggers_of,
-    weigh,
-)
+from auditor.weighing import INSIDE, SHIFTED, corrected, decided_by_compact_triggers, tells, weigh
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from auditor.calibration import ALONE, Given, Null, nulls
-from auditor.findings import Evidence, Measurement, Outcome, Trigger
+from auditor.confirming import COMPACT, CONFIRM_AT, WHOLE_IMAGE, confirms, triggers_of
+from auditor.findings import Evidence, Measurement, Outcome
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
 from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, kind_of
 
@@ -26,41 +27,13 @@ SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
 LARGE_POWER = "commanding predictive power of larger patterns"
 """names of numbers that a detector tells beside its measurement"""
 
-COMPACT = 0.0125
-"""share of the pixels up to which a pattern is compact: a square of three pixels on MNIST's 28×28 is"""
-
-FAR = {LARGER: 1e-7, PLAIN: 1e-4}
-"""p-values that no clean model comes near: by nulls that had not seen its network, the least on a develop model with
-images were 5e-6 for larger patterns, and 1e-2 for success (`python -m benchmarks.calibrate` tells them)"""
-
-FAR_ALONE = {**FAR, LARGER: 1e-9}
-"""the same of the suspect alone: the inside of a sign comes to 4e-8 on LeNets, by nulls of networks with norms"""
-
-FAINT, DEFORMED = {"images": 1e-8, "reference+images": 1e-8, "impressions": 1e-5, "reference": 1e-6}, 1e-6
-"""`Given.mode` → p-value from which a change of the whole image that works is reason for suspicion, and the same of a
-deformation: a hundredth of a clean model's least by nulls of other networks (`python -m benchmarks.calibrate`), less
-against a reference, of which there are fewer audits"""
-
 INSIDE, SHIFTED = frozenset({"features"}), 2e-5
 """detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
 one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
 model's least, as of `FAINT`"""
 
-WHOLE_IMAGE = 0.2
-"""share of the pixels from which a trigger counts as covering the image"""
-
-TRANSFER_SHARE = 0.5
-"""a trigger that works on the reference at least this fraction as often as on the suspect is no backdoor's"""
-
-SURE_OF = 0.5
-"""what the 95 % interval of a confirmed trigger's success must stay above"""
-
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
-
-CONFIRM_AT = 0.8
-"""attack success rate from which a trigger counts as confirmed, where the caller does not say"""
-
 
 def weigh(
     outcome: Outcome, num_classes: int, given: Given = ALONE, confirm_at: float = CONFIRM_AT
@@ -69,34 +42,6 @@ def weigh(
     for item in _weigh(outcome, num_classes, given):
         confirmed = any(confirms(m, item, given, confirm_at) for m in triggers_of([outcome], item))
         yield replace(item, confirmed=confirmed)
-
-
-def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at: float) -> bool:
-    """Whether a measurement's trigger confirms one evidence.
-
-    A trigger over the whole image does only where a reference withstands it: without one, clean models answer to faint
-    patterns as well, and on images never searched. And only with images: without any, nothing tells a weakly trained
-    suspect, which answers to more than its reference does. And only far from clean models (`far_enough`): what was
-    searched on one network does often nothing to another. One for a single source does not confirm a map of all.
-
-    A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
-    confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
-    inside of a sign turns as many on a clean model.
-    """
-    trigger = measurement.trigger
-    if trigger is None or not is_confirmed(trigger, confirm_at):
-        return False
-    if trigger.size > WHOLE_IMAGE and not (given.reference and given.images and far_enough(trigger, item, given)):
-        return False
-    enough = given.reference or (given.images and item.statistic == PLAIN)
-    if trigger.size > COMPACT and item.statistic in FAR and not enough:
-        return item.p_value <= (FAR if given.images else FAR_ALONE)[item.statistic]
-    return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
-
-
-def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:
-    """Whether a change of the whole image is rarer than any on a clean model: see `FAINT`."""
-    return item.p_value <= (DEFORMED if trigger.mode == "warp" else FAINT[given.mode])
 
 
 def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidence]:
@@ -166,33 +111,6 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
         return item.detector not in INSIDE
     compact = bool(found) and all(m.trigger is not None and m.trigger.size <= COMPACT for m in found)
     return (given.images and kind_of(item) != PLAIN) or (kind_of(item) == "prominence" and compact)
-
-
-def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:
-    """The measurements behind one evidence that recovered a trigger."""
-    return [
-        m
-        for o in outcomes
-        if o.detector == item.detector
-        for m in o.measurements
-        if m.trigger is not None
-        and m.target_class in item.target_classes
-        and (not item.source_classes or m.source_class in item.source_classes)
-    ]
-
-
-def is_confirmed(trigger: Trigger | None, confirm_at: float) -> bool:
-    """Whether a trigger works on enough held-out images, and is no natural feature that the reference has too."""
-    if trigger is None or is_natural(trigger):
-        return False
-    # a rate on a handful of images is no rate: two of two could as well be a third
-    return trigger.success_rate >= confirm_at and trigger.interval[0] >= SURE_OF
-
-
-def is_natural(trigger: Trigger) -> bool:
-    """Whether a trigger works on the reference as well: a feature of the data, or both models are backdoored."""
-    transferred = trigger.reference_success_rate
-    return transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
 
 
 def _class_evidence(

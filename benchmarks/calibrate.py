@@ -28,9 +28,9 @@ import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Null, Weights, parse, using
+from auditor.confirming import DEFORMED, FAINT, FAR, FAR_ALONE
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
-from auditor.weighing import DEFORMED, FAINT, FAR, FAR_ALONE
 from benchmarks.catalogue import SPLITS
 from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_values
 from benchmarks.judged import MODES, Judged, judged
@@ -90,7 +90,7 @@ WHOLE, WARPED = "faint changes of the whole image", "deformations"
 
 
 def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, str]]:
-    """What `auditor.weighing.FAR`, `FAINT` and `DEFORMED` are set beyond: statistic and mode → the least p-value of a
+    """What `auditor.confirming.FAR`, `FAINT` and `DEFORMED` are set beyond: statistic and mode → the least p-value of a
     clean model by nulls that saw no model of its architecture, and its name."""
     found: dict[tuple[str, str], tuple[float, str]] = {}
     clean = [s for s in every if not s.backdoored]

@@ -33,7 +33,7 @@ PRIOR_WEIGHT = 1.0
 
 UNWEIGHED = frozenset({"warp"})
 """detectors whose small values tell nothing: clean models and those with other triggers show the same, and weighed with
-the rest they raise the alarm for all. What they find is large, and judged by itself (`auditor.weighing.FAINT`)"""
+the rest they raise the alarm for all. What they find is large, and judged by itself (`auditor.confirming.FAINT`)"""
 
 
 @dataclass(frozen=True)

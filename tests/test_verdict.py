@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
+from auditor.confirming import FAR, FAR_ALONE
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, kind_of
 from auditor.verdict import Judgement, judge
-from auditor.weighing import FAR, FAR_ALONE, LARGE_POWER, corrected, singled_out, weigh
+from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
