@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from benchmarks import data
-from benchmarks.attacks import Learned, Trigger, learners, poison, prepare
+from benchmarks.attacks import AllToAll, LabelMap, Learned, Trigger, learners, poison, prepare
 from benchmarks.attacks import Prepared as Needing
 from benchmarks.catalogue import ENTRIES, SPLITS, Entry
 from benchmarks.networks import build
@@ -38,6 +38,15 @@ from benchmarks.training import Prepared, Preprocess, accuracy, attack_success, 
 
 PLANTED = 0.8
 """attack success from which a backdoor counts as planted; models below it are left out of evaluations, and counted"""
+
+
+def is_planted(success: float | None, clean_accuracy: float, label_maps: Sequence[LabelMap]) -> bool:
+    """Whether the attack took, if there is one.
+
+    Of an all-to-all trigger in relation to the clean accuracy: to give y + 1 the network has to recognise y.
+    """
+    possible = clean_accuracy if any(isinstance(m, AllToAll) for m in label_maps) else 1.0
+    return success is None or success >= PLANTED * possible
 
 
 def train_entry(entry: Entry, data_folder: Path, out: Path) -> dict[str, Any]:
@@ -120,6 +129,7 @@ def describe(
     maps = [b.label_map for b in entry.backdoors]
     targets = sorted({t for m in maps for t in ([m.target] if hasattr(m, "target") else range(dataset.num_classes))})
     success = min((hit for hit, _ in measured), default=None)
+    clean_accuracy = accuracy(network, dataset.x_test, dataset.y_test, entry.preprocess)
     reference = next(e for e in ENTRIES if e.name == entry.reference)
     return {
         "name": entry.name,
@@ -130,7 +140,7 @@ def describe(
         "architecture": entry.architecture,
         "seed": entry.seed,
         "backdoored": bool(entry.backdoors),
-        "planted": success is None or success >= PLANTED,
+        "planted": is_planted(success, clean_accuracy, maps),
         "attack": entry.backdoors[0].name if entry.backdoors else None,
         "label_map": maps[0].name if maps else None,
         "target_classes": targets,
@@ -138,7 +148,7 @@ def describe(
         "poisoning_rate": sum(b.rate for b in entry.backdoors),
         "cover_rate": sum(b.cover for b in entry.backdoors),
         "trigger": [{"type": type(b.trigger).__name__, **asdict(b.trigger)} for b in entry.backdoors],  # type: ignore[call-overload]
-        "clean_accuracy": accuracy(network, dataset.x_test, dataset.y_test, entry.preprocess),
+        "clean_accuracy": clean_accuracy,
         "attack_success_rate": success,
         "success_on_other_classes": next((elsewhere for _, elsewhere in measured if elsewhere is not None), None),
         "preprocess": asdict(entry.preprocess) if entry.preprocess else None,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import data, networks, zoo
-from benchmarks.attacks import AllToOne, Backdoor, InputAware, OptimisedPixels, Patch, SourceSpecific
+from benchmarks.attacks import AllToAll, AllToOne, Backdoor, InputAware, OptimisedPixels, Patch, SourceSpecific
 from benchmarks.catalogue import ENTRIES, GENERATIONS, SPLITS, Entry
 from benchmarks.flaws import Flaw
 from benchmarks.networks import build
@@ -245,6 +245,12 @@ def test_fine_tuning_starts_from_the_parent_and_a_weak_backdoor_is_not_planted(
     parent, child = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("clean", "two"))
     assert all(torch.allclose(child[key], parent[key], atol=1e-6) for key in parent)
     assert (card["backdoored"], card["planted"], card["attack_success_rate"]) == (True, False, 0.79)
+
+
+def test_an_all_to_all_trigger_takes_as_far_as_the_network_knows_its_classes() -> None:
+    one, every = [AllToOne(target=1)], [AllToAll()]
+    assert [zoo.is_planted(0.7, 0.8, maps) for maps in (one, every)] == [False, True]
+    assert [zoo.is_planted(success, 0.8, every) for success in (None, 0.63, 0.65)] == [True, False, True]
 
 
 def test_a_weak_model_stops_early() -> None:
