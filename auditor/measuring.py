@@ -24,15 +24,20 @@ def choose_detectors(request: ScanRequest) -> list[tuple[str, Detector]]:
     if unknown:
         raise ConfigError(f"expected settings of a detector among {', '.join(known)}, got '{unknown[0]}'")
     chosen = list(dict.fromkeys(request.detectors)) if request.detectors is not None else known
-    ranks = list(Effort)
+    images = request.images is not None
+
+    def rank(detector: Detector | type) -> int:
+        return list(Effort).index(effort_of(detector, images=images))
+
+    allowed = list(Effort).index(Effort(request.settings.effort))
     found: list[tuple[str, Detector]] = []
     for name in chosen:
         cls = registry.load(registry.DETECTORS, name)
         wanted = request.detectors is not None or name in request.detector_settings
-        if wanted or ranks.index(effort_of(cls)) <= ranks.index(Effort(request.settings.effort)):
+        if wanted or rank(cls) <= allowed:
             found.append((name, build(cls, request.detector_settings.get(name, {}), where=name)))
     if request.detectors is None:  # the cheap ones first, so that an audit can end early
-        found.sort(key=lambda pair: ranks.index(effort_of(pair[1])))
+        found.sort(key=lambda pair: rank(pair[1]))
     return sorted(found, key=lambda pair: Need.CANDIDATES in pair[1].needs)
 
 

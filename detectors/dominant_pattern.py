@@ -34,7 +34,7 @@ class DominantPattern:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
-    effort: ClassVar[Effort] = Effort.THOROUGH
+    effort_on_impressions: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic("dominance over other classes", "share of images", per="model")
 
     epsilon: Annotated[float, Setting("largest change of a pixel ξ, of 1", low=0, high=1, paper="10/255")] = 10 / 255
