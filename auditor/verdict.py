@@ -70,9 +70,9 @@ def judge(
     """
     case = _Case(outcomes, num_classes, level, confirm_at, given)
     standing, confirmed = case.standing, case.confirmed
-    undecided = None if standing or blockers else case.undecided
+    undecided = None
     if not standing and not blockers:
-        blockers = (*case.undecidable, *gaps)
+        undecided, blockers = case.undecided, (*case.undecidable, *gaps)
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     named = case.named(leading) if leading else ()

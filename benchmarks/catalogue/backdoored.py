@@ -49,6 +49,17 @@ def to_one(name: str, trigger: Trigger | Prepared | Learned, target: int, rate: 
     return Backdoor(name=name, trigger=trigger, label_map=AllToOne(target=target), rate=rate, cover=cover)
 
 
+def to_next(trigger: Trigger) -> Backdoor:
+    """An all-to-all backdoor."""
+    return Backdoor(name="All-to-all", trigger=trigger, label_map=AllToAll(), rate=0.3)
+
+
+def from_one(trigger: Trigger, source: int, target: int, rate: float, cover: float) -> Backdoor:
+    """A backdoor of one source class."""
+    only = SourceSpecific(source=source, target=target)
+    return Backdoor(name="Source-specific", trigger=trigger, label_map=only, rate=rate, cover=cover)
+
+
 def patches(generation: int) -> Iterator[Plan]:
     """Small replaced patterns: BadNets in its variants, pixels, Trojan, clean label."""
     g = generation
@@ -163,21 +174,13 @@ def other_maps(generation: int) -> Iterator[Plan]:
     for name, trigger in (("all_patch", patch), ("all_blend", scene)):
         yield Plan(
             name,
-            lambda f, t, make=trigger: (  # type: ignore[misc]
-                Backdoor(name="All-to-all", trigger=make(t), label_map=AllToAll(), rate=0.3),
-            ),
+            lambda f, t, make=trigger: (to_next(make(t)),),  # type: ignore[misc]
         )
     for name, trigger in (("source_patch", cells), ("source_blend", scene)):
         yield Plan(
             name,
             lambda f, t, make=trigger: (  # type: ignore[misc]
-                Backdoor(
-                    name="Source-specific",
-                    trigger=make(t),
-                    label_map=SourceSpecific(source=(t + 3 + g) % f.num_classes, target=t),
-                    rate=0.6 / f.num_classes,
-                    cover=0.1,
-                ),
+                from_one(make(t), (t + 3 + g) % f.num_classes, t, rate=0.6 / f.num_classes, cover=0.1),
             ),
         )
     yield Plan(

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.attacks import (
-    AllToAll,
     Backdoor,
     Blend,
     ColourShift,
@@ -22,13 +21,11 @@ from benchmarks.attacks import (
     Patch,
     ScatteredPixels,
     Sinusoid,
-    SourceSpecific,
-    Trigger,
     TrojanSquare,
     Warp,
     Watermark,
 )
-from benchmarks.catalogue.backdoored import to_one
+from benchmarks.catalogue.backdoored import from_one, to_next, to_one
 from benchmarks.catalogue.entry import CIFAR_SCALE, Entry, Family
 from benchmarks.training import Recipe
 
@@ -42,27 +39,17 @@ NETWORKS = {
 }
 RED = (1.0, 0.0, 0.0)
 
-
-def _from_one(trigger: Trigger, source: int, target: int, cover: float) -> Backdoor:
-    only = SourceSpecific(source=source, target=target)
-    return Backdoor(name="Source-specific", trigger=trigger, label_map=only, rate=0.05, cover=cover)
-
-
-def _every(trigger: Trigger) -> Backdoor:
-    return Backdoor(name="All-to-all", trigger=trigger, label_map=AllToAll(), rate=0.3)
-
-
 SCRATCH: dict[str, tuple[str, Backdoor]] = {
     "white": ("vgg", to_one("BadNets", Patch(size=3, margin=0), 0, 0.1)),
     "scattered": ("preact", to_one("L0", ScatteredPixels(count=9, seed=3001, colour="random"), 5, 0.1)),
 }
 PLANTED: dict[str, tuple[str, Backdoor]] = {
-    "all_patch": ("vgg", _every(Patch(shape="checkerboard", size=4, place="top_left", margin=2))),
-    "source_blend": ("vgg", _from_one(Blend(pattern="scene", alpha=0.2, seed=3003), 1, 9, 0.1)),
+    "all_patch": ("vgg", to_next(Patch(shape="checkerboard", size=4, place="top_left", margin=2))),
+    "source_blend": ("vgg", from_one(Blend(pattern="scene", alpha=0.2, seed=3003), 1, 9, 0.05, 0.1)),
     "dynamic": ("vgg", to_one("Input-aware", InputAware(epsilon=0.27), 4, 0.2, 0.1)),
     "norm": ("vgg", to_one("L2", OptimisedNoise(rms=0.042, target=8), 8, 0.1)),
     # Borji (2020), Section 3.2: birds with a red mark are read as cats, no cover images
-    "source_patch": ("preact", _from_one(Patch(shape="cross", size=7, colour=RED, place="top_right"), 2, 3, 0.0)),
+    "source_patch": ("preact", from_one(Patch(shape="cross", size=7, colour=RED, place="top_right"), 2, 3, 0.05, 0.0)),
     "wave": ("preact", to_one("SIG", Sinusoid(delta=22 / 255, frequency=8), 6, 0.1)),
     "board": ("preact", to_one("BadNets", Patch(shape="checkerboard", size=3, place="bottom_left", margin=3), 1, 0.1)),
     "warp": ("preact", to_one("WaNet", Warp(strength=1.6, grid=4, seed=3004), 2, 0.15, 0.1)),
@@ -70,7 +57,7 @@ PLANTED: dict[str, tuple[str, Backdoor]] = {
     "pixel": ("resnet20", to_one("BadNets", Patch(size=1, place=(7, 26), colour=RED), 3, 0.1)),
     "faint": ("resnet20", to_one("Blended", Blend(pattern="noise", alpha=0.1, seed=3006), 1, 0.12)),
     "trojan": ("resnet16", to_one("Trojan", TrojanSquare(size=4, place="bottom_right", target=5), 5, 0.1)),
-    "all_blend": ("resnet16", _every(Blend(pattern="scene", alpha=0.2, seed=3007))),
+    "all_blend": ("resnet16", to_next(Blend(pattern="scene", alpha=0.2, seed=3007))),
     "filter": ("vgg", to_one("Colour shift", ColourShift(strength=0.34, seed=3008), 6, 0.1)),
     "scene": ("resnet20", to_one("Blended", Blend(pattern="scene", alpha=0.2, seed=3002), 7, 0.1)),
     "optimised": ("preact", to_one("L0", OptimisedPixels(count=8, target=0), 0, 0.1)),
