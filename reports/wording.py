@@ -191,8 +191,8 @@ def saw(audit: Audit, outcome: Outcome, found: Sequence[Evidence]) -> str:
     if not found:
         return "Nothing was judged from it" + ("." if outcome.complete else ", because it did not finish.")
     lead = min(found, key=lambda e: (e.corrected_p, e.p_value))
-    few = (audit.model.num_classes or FEWEST_CLASSES) < FEWEST_CLASSES and audit.verdict is Verdict.INCONCLUSIVE
-    if few and lead.p_value <= audit.family_wise_level:
+    few = (audit.model.num_classes or FEWEST_CLASSES) < FEWEST_CLASSES and audit.reference is None
+    if few and audit.verdict is Verdict.INCONCLUSIVE and lead.p_value <= audit.family_wise_level:
         return (
             f"{lead.statistic.capitalize()} is {number(lead.value)}, and a clean model gives as much with chance "
             f"{probability(lead.p_value)}; but with {audit.model.num_classes} classes that can be a natural feature's."

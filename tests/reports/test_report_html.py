@@ -210,9 +210,13 @@ def test_text_meets_wcag_aa_and_graphics_three_to_one(theme: str) -> None:
         assert contrast(p["ink"], cell) >= 4.5, step
 
 
-@pytest.mark.parametrize(("classes", "told"), [(3, True), (10, False)])
-def test_what_may_be_a_natural_feature_of_few_classes_is_shown_as_that(classes: int, told: bool) -> None:
+@pytest.mark.parametrize(("classes", "compared", "told"), [(3, False, True), (10, False, False), (3, True, False)])
+def test_what_may_be_a_natural_feature_of_few_classes_is_shown_as_that(
+    classes: int, compared: bool, told: bool
+) -> None:
     inconclusive = audit(classes, Verdict.INCONCLUSIVE)
+    if not compared:
+        inconclusive = dataclasses.replace(inconclusive, reference=None)
     rare = dataclasses.replace(inconclusive.evidence[0], p_value=1e-5, corrected_p=1e-5, stands_out=False)
     page = Page(render(dataclasses.replace(inconclusive, evidence=(rare,), trigger=patch())))
     assert (f"with {classes} classes that can be a natural feature's" in page.text) is told
