@@ -27,8 +27,8 @@ def blind_spots(
     ]
     if request.reference is None:
         spots.append(
-            "No reference model was given, so a natural feature can look like a faint trigger, backdoors of single "
-            "source classes are not judged, and bias maps could not be compared."
+            "No reference model was given, so a natural feature can look like a faint trigger, of backdoors of single "
+            "source classes only plain patches near a corner are judged, and bias maps could not be compared."
         )
     if request.images is None:
         spots.append(

@@ -26,6 +26,10 @@ FAINT, DEFORMED = {"images": 1e-8, "reference+images": 1e-8, "impressions": 1e-5
 deformation: a hundredth of a clean model's least by nulls of other networks (`python -m benchmarks.calibrate`), less
 against a reference, of which there are fewer audits"""
 
+FAR_OF_FEW = 1e-8
+"""p-value from which a ready-made patch tells with few classes and no reference: a 1 with a mark at its top is a 7 to
+clean networks as well (3e-5 at least of 39, 1e-18 at most of 13 planted patches)"""
+
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
 

@@ -44,11 +44,15 @@ LARGER = "prominence of larger patterns"
 """of what patterns beyond the compact ones command, see `weighing`"""
 
 
-ALIKE = frozenset({"blend", "low_frequency", "colour", "warp"})
+TARGETS = "prominence of targets"
+"""of what sources are sent to by patches that were not searched for, see `weighing`"""
+
+
+ALIKE = frozenset({"blend", "low_frequency", "colour", "warp", "waves"})
 """detectors of faint changes of the whole image: a clean network that gives way to one does to the others too"""
 
 
-NAMED = (ALL_TO_ALL, PLAIN, LARGER)
+NAMED = (ALL_TO_ALL, PLAIN, LARGER, TARGETS)
 """statistics with names of their own"""
 
 

@@ -12,11 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from auditor.calibration import ALONE, Given, weights
-from auditor.confirming import COMPACT, WHOLE_IMAGE, confirms, far_enough, is_confirmed, is_natural, triggers_of
+from auditor.confirming import (
+    COMPACT,
+    WHOLE_IMAGE,
+    confirms,
+    far_enough,
+    is_confirmed,
+    is_natural,
+    triggers_of,
+)
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
-from auditor.weighing import INSIDE, SHIFTED, corrected, decided_by_compact_triggers, tells, weigh
+from auditor.weighing import INSIDE, SHIFTED, corrected, decided_by_compact_triggers, is_near_for_few, tells, weigh
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
@@ -114,7 +122,8 @@ class _Case:
     def evidence(self) -> tuple[Evidence, ...]:
         """All that can tell a trigger from a natural feature, corrected."""
         telling = [e for e in self._weighed if tells(e, self.outcomes, self.num_classes, self.given)]
-        return corrected(telling, self.level, self.given)
+        far = [e for e in telling if not is_near_for_few(e, self.num_classes, self.given)]
+        return corrected(far, self.level, self.given)
 
     @property
     def undecidable(self) -> list[str]:

@@ -14,10 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from auditor.calibration import ALONE, Given, Null, nulls
-from auditor.confirming import COMPACT, CONFIRM_AT, WHOLE_IMAGE, confirms, triggers_of
+from auditor.confirming import COMPACT, CONFIRM_AT, FAR_OF_FEW, WHOLE_IMAGE, confirms, triggers_of
 from auditor.findings import Evidence, Measurement, Outcome
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
-from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, kind_of
+from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, TARGETS, kind_of
 
 UNBOUNDED, SHARES = "of the median class", "share of images"
 """units of statistics that are ratios, and of those that end at 1"""
@@ -31,6 +31,10 @@ INSIDE, SHIFTED = frozenset({"features"}), 2e-5
 """detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
 one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
 model's least, as of `FAINT`"""
+
+UNSEARCHED = frozenset({"patches"})
+"""detectors that try what was drawn beforehand: a natural feature of the model seldom looks like it, so that what they
+do to one source tells without a reference too, and to all sources even with few classes"""
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
@@ -67,22 +71,31 @@ def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidenc
     elif outcome.statistic.per == "class":
         yield from _class_evidence(outcome, measured, num_classes, given)
     elif outcome.statistic.per == "source":
-        yield from _source_evidence(outcome, measured, given)
+        yield from _source_evidence(outcome, measured, num_classes, given)
     else:
         yield from _pair_evidence(outcome, measured, num_classes, given)
 
 
-def _source_evidence(outcome: Outcome, measured: list[Measurement], given: Given) -> Iterator[Evidence]:
-    """The label map; against a reference single sources too: else, or by changes of the whole image, some lead."""
+def _source_evidence(
+    outcome: Outcome, measured: list[Measurement], num_classes: int, given: Given
+) -> Iterator[Evidence]:
+    """The label map; against a reference single sources too: else, or by changes of the whole image, some lead.
+
+    Of patches that were not searched for, single sources in any case, and the class that most sources are sent to.
+    """
     values = np.array([m.value for m in measured])
     targets = [m.target_class for m in measured]
     yield _evidence(outcome, ALL_TO_ALL, given, label_map_index(values, targets), tuple(sorted(set(targets))))
     covers = any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in measured)
-    if given.reference and not covers:
+    if (given.reference and not covers) or outcome.detector in UNSEARCHED:
         rise, leaders = prominence(values)
         named = tuple(sorted({targets[i] for i in leaders}))
         sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
         yield _evidence(outcome, "prominence", given, rise, named, sources, values=values)
+    if outcome.detector in UNSEARCHED:
+        sent = np.bincount(targets, weights=values, minlength=num_classes) / max(1, len(measured) - 1)
+        rise, leaders = prominence(sent)
+        yield _evidence(outcome, TARGETS, given, rise, leaders, scores=sent, values=sent)
 
 
 def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
@@ -91,6 +104,12 @@ def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
     Then only small patterns decide (see `tells`), and what is rare on clean models may leave the verdict open.
     """
     return num_classes < FEWEST_CLASSES and not given.reference
+
+
+def is_near_for_few(item: Evidence, num_classes: int, given: Given) -> bool:
+    """Whether it is a ready-made change that few classes make easy: see `auditor.confirming.FAR_OF_FEW`."""
+    few = decided_by_compact_triggers(num_classes, given)
+    return few and item.detector in UNSEARCHED and item.p_value > FAR_OF_FEW
 
 
 def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:

@@ -14,6 +14,9 @@ from auditor import Classifier, Context, Exhibit, Matrix, Measurement, Trigger, 
 TRIED = 200
 """search images that candidates are compared on"""
 
+MAPPED = 0.5
+"""`label_map_index` from which a pattern that was not searched for one is shown as a label map's trigger"""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -83,14 +86,7 @@ def told(
     changed, classes = change(ctx.images.held_out), ctx.images.held_out_classes
     found = sent(ctx.model, changed, classes)
     wanted = on_search.wrong.argmax(1)[classes]
-    theirs = float((ctx.reference.predict(changed) == wanted).float().mean()) if ctx.reference else None
-    trigger = Trigger(
-        mask=mask.numpy(),
-        pattern=pattern.numpy(),
-        success_rate=float((ctx.model.predict(changed) == wanted).float().mean()),
-        reference_success_rate=theirs,
-        images=len(changed),
-    )
+    trigger = map_trigger(ctx, changed, wanted, mask, pattern)
     table = np.asarray(found.table.numpy(), dtype=np.float32)
     exhibits = (*pictures, Matrix("where the pattern sends images", table, "share of images"))
     for number, source in enumerate(found.seen.tolist()):
@@ -102,3 +98,15 @@ def told(
             extras={"fooling rate over all": found.moved} if number == 0 else {},
             exhibits=exhibits if number == 0 else (),
         )
+
+
+def map_trigger(ctx: Context, changed: Tensor, wanted: Tensor, mask: Tensor, pattern: Tensor) -> Trigger:
+    """A trigger that ``changed`` images (N, C, H, W) have on; its success is the share that gets ``wanted`` (N,)."""
+    theirs = float((ctx.reference.predict(changed) == wanted).float().mean()) if ctx.reference else None
+    return Trigger(
+        mask=mask.numpy(),
+        pattern=pattern.numpy(),
+        success_rate=float((ctx.model.predict(changed) == wanted).float().mean()),
+        reference_success_rate=theirs,
+        images=len(changed),
+    )

@@ -42,6 +42,8 @@ ASKED = {
     "untargeted": "Where does one small pattern send each class, if it may send them anywhere?",
     "untargeted_blend": "Where does one faint pattern over the image send each class, if it may send them anywhere?",
     "sources": "Is there a small pattern for each class that turns its images, and no others, into another class?",
+    "patches": "Does a ready-made patch near a corner turn images of one class, or of all, into another class?",
+    "waves": "Does a ready-made, faint wave over the image turn images of other classes into one class?",
     "margin": "Can some image push one class much further above all others than is usual for this model?",
     "features": "Does a shorter shift inside the network turn all images into one class than into the others?",
     "head": "Are the weights of one class in the last layer larger than those of the others?",
