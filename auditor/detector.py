@@ -30,13 +30,9 @@ class Effort(StrEnum):
     THOROUGH = "thorough"
 
 
-def effort_of(detector: Detector | type, *, images: bool = True) -> Effort:
-    """From which effort on a detector runs unless it is named; ``effort`` on its class, standard without.
-
-    Where no ``images`` are given, ``effort_on_impressions`` goes before.
-    """
-    usual = getattr(detector, "effort", Effort.STANDARD)
-    return Effort(usual if images else getattr(detector, "effort_on_impressions", usual))
+def effort_of(detector: Detector | type) -> Effort:
+    """From which effort on a detector runs unless it is named; ``effort`` on its class, standard without."""
+    return Effort(getattr(detector, "effort", Effort.STANDARD))
 
 
 @runtime_checkable
@@ -45,8 +41,7 @@ class Detector(Protocol):
 
     A detector is a frozen dataclass whose fields are its settings (`auditor.settings`). It must use ``ctx.rng`` for
     chance and wrap its loops in ``ctx.track``, which reports progress and stops at the budget. It may define
-    ``effort`` (a class variable) when it is to run from another `Effort` than standard on, ``effort_on_impressions``
-    when from another where no images are given, and
+    ``effort`` (a class variable) when it is to run from another `Effort` than standard on, and
     ``expected(ctx) -> int`` when a finished run yields another number of measurements than one for each class
     (pair, model).
     """

@@ -24,10 +24,9 @@ def choose_detectors(request: ScanRequest) -> list[tuple[str, Detector]]:
     if unknown:
         raise ConfigError(f"expected settings of a detector among {', '.join(known)}, got '{unknown[0]}'")
     chosen = list(dict.fromkeys(request.detectors)) if request.detectors is not None else known
-    images = request.images is not None
 
     def rank(detector: Detector | type) -> int:
-        return list(Effort).index(effort_of(detector, images=images))
+        return list(Effort).index(effort_of(detector))
 
     allowed = list(Effort).index(Effort(request.settings.effort))
     found: list[tuple[str, Detector]] = []

@@ -122,7 +122,7 @@ class _Case:
     def evidence(self) -> tuple[Evidence, ...]:
         """All that can tell a trigger from a natural feature, corrected."""
         telling = [e for e in self._weighed if tells(e, self.outcomes, self.num_classes, self.given)]
-        far = [e for e in telling if not is_near_for_few(e, self.num_classes, self.given)]
+        far = [e for e in telling if not is_near_for_few(e, self.num_classes, self.given, self.level)]
         return corrected(far, self.level, self.given)
 
     @property

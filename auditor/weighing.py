@@ -106,10 +106,10 @@ def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
     return num_classes < FEWEST_CLASSES and not given.reference
 
 
-def is_near_for_few(item: Evidence, num_classes: int, given: Given) -> bool:
-    """Whether it is a ready-made change that few classes make easy: see `auditor.confirming.FAR_OF_FEW`."""
+def is_near_for_few(item: Evidence, num_classes: int, given: Given, level: float) -> bool:
+    """Whether it is rare, but a ready-made patch that few classes make easy: see `auditor.confirming.FAR_OF_FEW`."""
     few = decided_by_compact_triggers(num_classes, given)
-    return few and item.detector in UNSEARCHED and item.p_value > FAR_OF_FEW
+    return few and item.detector in UNSEARCHED and FAR_OF_FEW < item.p_value <= level
 
 
 def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:

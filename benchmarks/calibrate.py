@@ -127,6 +127,15 @@ def calibrate(every: Sequence[Sample], false_alarms: float) -> tuple[dict[str, A
     return as_json(final(every), {}), out_of_fold(every, final)
 
 
+def not_lower(alarms: Alarms, before: dict[str, Any]) -> dict[str, float]:
+    """Alarms of each mode, none below that of the calibration ``before``.
+
+    They hang on two or three clean models: one that a new statistic speaks for lowers them by a tenth, and says little
+    of others (alone, 0.69 instead of 0.83 flagged 3 of 53 clean models, and found none more).
+    """
+    return {mode: max(alarm, before["scores"].get(mode, {}).get("alarm", 0.0)) for mode, alarm in alarms.items()}
+
+
 def keeping(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """``found`` with the nulls of statistics that none of the audits measured, as they were ``before``.
 
@@ -172,7 +181,7 @@ def renew(before: dict[str, Any], every: Sequence[Sample], false_alarms: float) 
     def fit_to(samples: Sequence[Sample], alarms: Alarms = MappingProxyType({})) -> Calibration:
         return parse(renewed(before, samples, alarms), "renewed")
 
-    alarms = alarms_of(every, out_of_fold(every, fit_to), false_alarms)
+    alarms = not_lower(alarms_of(every, out_of_fold(every, fit_to), false_alarms), before)
     return renewed(before, every, alarms), out_of_fold(every, partial(fit_to, alarms=alarms))
 
 

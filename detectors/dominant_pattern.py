@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor import Context, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
+from auditor import Context, Measurement, Need, Picture, Setting, Statistic, Trigger
 
 Loss = Literal["cos", "ed", "kld"]
 
@@ -34,7 +34,6 @@ class DominantPattern:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
-    effort_on_impressions: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic("dominance over other classes", "share of images", per="model")
 
     epsilon: Annotated[float, Setting("largest change of a pixel ξ, of 1", low=0, high=1, paper="10/255")] = 10 / 255

@@ -64,7 +64,6 @@ class Patches:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     effort: ClassVar[Effort] = Effort.QUICK
-    effort_on_impressions: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic(
         "share of a source that a ready-made patch moves", "share of images", per="source"
     )

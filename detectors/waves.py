@@ -35,7 +35,6 @@ class Waves:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     effort: ClassVar[Effort] = Effort.QUICK
-    effort_on_impressions: ClassVar[Effort] = Effort.THOROUGH
     statistic: ClassVar[Statistic] = Statistic("commanding predictive power of a wave", "share of images")
 
     amplitude: Annotated[float, Setting("largest change of a pixel, of 1", low=0.001, high=1, paper="20/255")] = 0.1

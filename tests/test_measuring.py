@@ -150,8 +150,8 @@ def test_choosing_detectors() -> None:
         return [n for n, _ in choose_detectors(request(settings=ScanSettings(effort=effort)))]  # type: ignore[arg-type]
 
     assert {"iscp", "pairwise", "dominant_pattern"} <= set(at("thorough"))
-    assert "dominant_pattern" not in at("standard"), "its weight on class impressions is not known"
-    assert "dominant_pattern" in [n for n, _ in choose_detectors(request(images=Path("images")))]
+    assert {"iscp", "patches", "waves"} <= set(at("quick"))
+    assert "pairwise" not in at("standard")
     assert set(at("quick")) < set(at("standard")) < set(at("thorough"))
     assert [n for n, _ in choose_detectors(request())] == at("standard")
     assert at("thorough")[: len(at("quick"))] == at("quick"), "the cheap ones come first"

@@ -12,7 +12,7 @@ import pytest
 from auditor.calibration import Given, Null, Weights
 from auditor.confirming import FAR, FAR_ALONE
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
-from auditor.scoring import ALL_TO_ALL, LARGER, kind_of
+from auditor.scoring import ALL_TO_ALL, LARGER, TARGETS, kind_of
 from auditor.verdict import Judgement, judge
 from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
 
@@ -655,6 +655,31 @@ def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
     assert found.verdict is expected
     if expected is Verdict.SUSPICIOUS:
         assert (found.target_classes, found.by_score) == ((2,), ("search",))  # so it is looked at again
+
+
+@pytest.mark.parametrize(
+    ("power", "given", "verdict"),
+    [
+        (0.97, Given(images=True), Verdict.BACKDOORED),
+        (0.4, Given(images=True), Verdict.INCONCLUSIVE),  # clean networks of few classes show that
+        (0.01, Given(images=True), Verdict.NO_EVIDENCE),
+        (0.4, Given(images=True, reference=True), Verdict.BACKDOORED),
+    ],
+)
+def test_with_few_classes_a_ready_made_patch_has_to_be_far_from_clean_models(
+    nulls: dict[str, Null], power: float, given: Given, verdict: Verdict
+) -> None:
+    nulls.update({f"patches/{k}": Null(0.05, 30, shares=True) for k in ("prominence", ALL_TO_ALL, TARGETS)})
+    found = (
+        Measurement(power, 1, 0, trigger(0.9, 0.0 if given.reference else None)),
+        Measurement(0.0, 0, 1),
+        Measurement(0.0, 0, 2),
+    )
+    statistic = Statistic("moved", "share of images", per="source")
+    outcome = Outcome("patches", statistic, {}, found, expected=3, seconds=1.0, passes=10)
+    result = judge([outcome], num_classes=3, level=0.01, confirm_at=0.8, given=given)
+    assert result.verdict is verdict
+    assert (result.target_classes == (1,)) == (verdict is Verdict.BACKDOORED)
 
 
 def test_with_few_classes_and_no_images_a_shift_inside_the_network_does_not_tell(

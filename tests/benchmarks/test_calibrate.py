@@ -14,7 +14,7 @@ from auditor.calibration import Given, Null, parse, using
 from auditor.calibration import weights as weights_in_use
 from auditor.findings import Evidence
 from auditor.scoring import PLAIN
-from benchmarks.calibrate import least_clean, renewed
+from benchmarks.calibrate import least_clean, not_lower, renewed
 from benchmarks.fitting import TRAITS, Sample, fit_null, fit_weights
 
 IMAGES_ONLY = {"untargeted_blend"}
@@ -126,6 +126,12 @@ def test_every_mode_knows_every_statistic_that_one_knows() -> None:
     detectors = {name.partition("/")[0] for name in shipped.nulls}
     for model in (shipped.weights, *shipped.of_mode.values()):
         assert {name.partition("/")[0] for name in model.of} >= detectors - IMAGES_ONLY
+
+
+def test_alarms_do_not_fall_below_those_before() -> None:
+    before = {"scores": {"images": {"alarm": 0.75}, "reference": {"alarm": 0.8}}}
+    found = not_lower({"images": 0.7, "reference": 0.9, "impressions": 0.6}, before)
+    assert found == {"images": 0.75, "reference": 0.9, "impressions": 0.6}
 
 
 def told(name: str, network: str, value: float, *, backdoored: bool = False, reference: bool = False) -> Sample:
