@@ -86,7 +86,7 @@ def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:
     return max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3) if clean else 0.5
 
 
-WHOLE, WARPED = "faint changes of the whole image", "deformations"
+WHOLE, WARPED, WAVES = "faint changes of the whole image", "deformations", "waves"
 
 
 def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, str]]:
@@ -98,7 +98,8 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, s
         nulls = fit_nulls([s for s in clean if s.architecture != left_out])
         for sample in (s for s in clean if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                name = WARPED if item.detector == "warp" else WHOLE if item.detector in ALIKE else item.statistic
+                own = {"warp": WARPED, "waves": WAVES}.get(item.detector)
+                name = own or (WHOLE if item.detector in ALIKE else item.statistic)
                 if limit_of(name, sample.given.mode) is not None:
                     key = name, sample.given.mode
                     found[key] = min(found.get(key, (1.0, "")), (item.p_value, sample.kept.card["name"]))
@@ -107,8 +108,9 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, s
 
 def limit_of(statistic: str, mode: str) -> float | None:
     """The p-value from which a statistic counts by itself in audits of a mode; None where it has no such limit."""
-    if statistic in (WHOLE, WARPED):
-        return DEFORMED if statistic == WARPED else FAINT[mode]
+    if statistic in (WHOLE, WARPED, WAVES):
+        faint = FAINT[mode]
+        return {WHOLE: faint, WARPED: DEFORMED, WAVES: max(faint, DEFORMED)}[statistic]
     return None if mode.startswith("reference") else (FAR if mode == "images" else FAR_ALONE).get(statistic)
 
 

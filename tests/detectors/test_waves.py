@@ -6,12 +6,15 @@ import math
 
 import pytest
 import torch
-from tiny_models import BOOST, SHAPE, TARGET, Blended, Templates, make_context, one_hot
+from tiny_models import BOOST, CLASSES, SHAPE, TARGET, Blended, Templates, make_context, one_hot
 from torch import Tensor
 
+from auditor.calibration import Given, Null
+from auditor.confirming import DEFORMED, FAINT
 from auditor.detectors.waves import Waves
-from auditor.findings import Outcome
+from auditor.findings import Outcome, Verdict
 from auditor.measuring import measure
+from auditor.verdict import judge
 
 WAVE = torch.sin(2 * math.pi * 3 * torch.arange(SHAPE[2]) / SHAPE[2] + 0.4).expand(SHAPE)
 
@@ -54,3 +57,13 @@ def test_what_the_reference_answers_as_well_is_taken_off() -> None:
     assert other.value > 0.8
     assert other.trigger is not None
     assert other.trigger.reference_success_rate == 0
+
+
+def test_a_planted_wave_is_suspicious_by_itself(nulls: dict[str, Null]) -> None:
+    nulls["waves/prominence"] = Null(0.14, 30, shares=True)
+    judged = judge(
+        [found(Waved())], num_classes=CLASSES, level=0.01, confirm_at=0.8, given=Given(images=True, num_classes=CLASSES)
+    )
+    assert FAINT["images"] < judged.evidence[0].p_value < DEFORMED, "far from clean waves, not from clean searches"
+    assert judged.verdict is Verdict.SUSPICIOUS
+    assert judged.target_classes == (TARGET,)
