@@ -26,6 +26,10 @@ FAINT, DEFORMED = {"images": 1e-8, "reference+images": 1e-8, "impressions": 1e-5
 deformation: a hundredth of a clean model's least by nulls of other networks (`python -m benchmarks.calibrate`), less
 against a reference, of which there are fewer audits"""
 
+WAVED = {mode: max(limit, DEFORMED) for mode, limit in FAINT.items()}
+"""the same of a wave that nobody searched for, which counts from where a deformation does: clean models come to 2e-4 at
+least"""
+
 FAR_OF_FEW = 1e-8
 """p-value from which a ready-made patch tells with few classes and no reference: a 1 with a mark at its top is a 7 to
 clean networks as well (3e-5 at least of 39, 1e-18 at most of 13 planted patches)"""
@@ -67,14 +71,10 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
 
 
 def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:
-    """Whether a change of the whole image is rarer than any on a clean model: see `FAINT`.
-
-    A wave that nobody searched for counts from where a deformation does: clean models come to 2e-4 at least.
-    """
-    faint = FAINT[given.mode]
+    """Whether a change of the whole image is rarer than any on a clean model: see `FAINT`, `DEFORMED`, `WAVED`."""
     if item.detector == "waves":
-        return item.p_value <= max(faint, DEFORMED)
-    return item.p_value <= (DEFORMED if trigger.mode == "warp" else faint)
+        return item.p_value <= WAVED[given.mode]
+    return item.p_value <= (DEFORMED if trigger.mode == "warp" else FAINT[given.mode])
 
 
 def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:

@@ -12,15 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from auditor.calibration import ALONE, Given, weights
-from auditor.confirming import (
-    COMPACT,
-    WHOLE_IMAGE,
-    confirms,
-    far_enough,
-    is_confirmed,
-    is_natural,
-    triggers_of,
-)
+from auditor.confirming import COMPACT, WHOLE_IMAGE, confirms, far_enough, is_confirmed, is_natural, triggers_of
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
