@@ -215,3 +215,34 @@ class FusedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.path(x) if self.same else self.path(x)
+
+
+class Fire(nn.Module):
+    """Squeeze to few channels, expand by 1x1 and 3x3 side by side (Iandola et al. 2016, "SqueezeNet", Section 3.2)."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        narrow, half = channels // 4, channels // 2
+        self.squeeze = nn.Sequential(nn.Conv2d(channels_in, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU())
+        self.one, self.three = nn.Conv2d(narrow, half, 1), nn.Conv2d(narrow, half, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = self.squeeze(x)
+        return torch.cat([self.one(squeezed), self.three(squeezed)], 1).relu()
+
+
+class ConvNeXtBlock(nn.Module):
+    """Each channel filtered 7x7, then a two-layer network a pixel (Liu et al. 2022, "A ConvNet for the 2020s", Fig. 4).
+
+    With one group of all channels for the layer norm: the same without a change of layout.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.Conv2d(channels, channels, 7, 1, 3, groups=channels), nn.GroupNorm(1, channels),
+            nn.Conv2d(channels, 3 * channels, 1), nn.GELU(), nn.Conv2d(3 * channels, channels, 1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.path(x)

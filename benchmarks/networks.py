@@ -11,148 +11,8 @@ import importlib
 
 from torch import nn
 
-from benchmarks.layers import (
-    BasicBlock,
-    BiasMapCNN,
-    DenseLayer,
-    FusedBlock,
-    Inception,
-    InvertedResidual,
-    NarrowResNet18,
-    PreActBlock,
-    SmallViT,
-    Staged,
-)
-
-
-def _preact(num_classes: int, channels: int, strides: tuple[int, ...] = (1, 2, 2, 2), width: int = 8) -> nn.Module:
-    """PreActResNet-18 with ``width`` channels at first: two blocks for each of the ``strides``.
-
-    With three stages it is WRN-16-1 (Zagoruyko and Komodakis 2016, Table 1), half as wide.
-    """
-    blocks: list[nn.Module] = []
-    now = width
-    for stage, stride in enumerate(strides):
-        wide = width * 2**stage
-        blocks += [PreActBlock(now, wide, stride), PreActBlock(wide, wide, 1)]
-        now = wide
-    return Staged(num_classes, nn.Conv2d(channels, width, 3, 1, 1, bias=False), blocks, now)
-
-
-def _resnet20(num_classes: int, channels: int, width: int = 8) -> nn.Module:
-    """ResNet-20 as used on CIFAR (He et al. 2016, Section 4.2), half as wide."""
-    blocks: list[nn.Module] = []
-    now = width
-    for stage in range(3):
-        for number in range(3):
-            wide = width * 2**stage
-            blocks.append(BasicBlock(now, wide, 2 if stage and not number else 1))
-            now = wide
-    stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-    return Staged(num_classes, stem, blocks, now)
-
-
-def _six_conv(
-    num_classes: int, channels: int, side: int, dropout: tuple[float, float] = (0.2, 0.5), width: int = 16
-) -> nn.Module:
-    """Neural Cleanse's network for traffic signs (Wang et al. 2019, Table 8): no norm; half as wide.
-
-    ``dropout`` of maps and of the hidden layer; the paper's are the default, for many more epochs than here.
-    """
-    layers: list[nn.Module] = []
-    now = channels
-    for stage in range(3):
-        wide = width * 2**stage
-        layers += [nn.Conv2d(now, wide, 3, padding=1), nn.ReLU(), nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU()]
-        layers += [nn.MaxPool2d(2), nn.Dropout(dropout[0])]
-        now = wide
-    last = now * (side // 8) ** 2
-    layers += [nn.Flatten(), nn.Linear(last, 256), nn.ReLU(), nn.Dropout(dropout[1]), nn.Linear(256, num_classes)]
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.Linear):  # without a norm, torch's own start learns for epochs first
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return nn.Sequential(*layers)
-
-
-def _mobilenet(num_classes: int, channels: int) -> nn.Module:
-    """MobileNetV2's blocks for small images, narrow."""
-    stem = nn.Sequential(nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
-    blocks: list[nn.Module] = []
-    now = 16
-    for wide, stride in ((16, 1), (24, 2), (24, 1), (40, 2), (40, 1), (64, 2), (64, 1)):
-        blocks.append(InvertedResidual(now, wide, stride))
-        now = wide
-    return Staged(num_classes, stem, blocks, now)
-
-
-def _lenet(num_classes: int, channels: int, side: int) -> nn.Module:
-    """LeNet-5's layout (LeCun et al. 1998) with ReLU and max pooling."""
-    last = side // 4 - 2
-    return nn.Sequential(
-        nn.Conv2d(channels, 12, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(12, 32, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(32 * last * last, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
-        nn.Linear(84, num_classes),
-    )  # fmt: skip
-
-
-def _vgg(num_classes: int, channels: int, side: int, widths: tuple[int, ...]) -> nn.Module:
-    """VGG's layout (Simonyan and Zisserman 2015) with batch norm: two 3x3 convolutions per pooling."""
-    layers: list[nn.Module] = []
-    now = channels
-    for width in widths:
-        for _ in range(2):
-            layers += [nn.Conv2d(now, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            now = width
-        layers.append(nn.MaxPool2d(2))
-        side //= 2
-    layers += [nn.Flatten(), nn.Linear(now * side * side, 128), nn.ReLU(), nn.Dropout(0.2)]
-    return nn.Sequential(*layers, nn.Linear(128, num_classes))
-
-
-def _all_conv(num_classes: int, channels: int) -> nn.Module:
-    """All-convolutional net (Springenberg et al. 2015) with ELU: strides for pooling, global average."""
-    layers: list[nn.Module] = []
-    now = channels
-    for width, stride in ((24, 1), (32, 2), (48, 1), (64, 2), (96, 1)):
-        layers += [nn.Conv2d(now, width, 3, stride, 1), nn.BatchNorm2d(width), nn.ELU()]
-        now = width
-    return nn.Sequential(*layers, nn.Conv2d(now, num_classes, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
-def _densenet(num_classes: int, channels: int, growth: int = 8, layers: int = 3) -> nn.Module:
-    """DenseNet-BC with its stride at the stem (Huang et al. 2017, Table 1), short and narrow."""
-    blocks: list[nn.Module] = []
-    now = 2 * growth
-    for stage in range(3):
-        if stage:
-            blocks += [nn.BatchNorm2d(now), nn.ReLU(), nn.Conv2d(now, now // 2, 1, bias=False), nn.AvgPool2d(2)]
-            now //= 2
-        for _ in range(layers):
-            blocks.append(DenseLayer(now, growth))
-            now += growth
-    return Staged(num_classes, nn.Conv2d(channels, 2 * growth, 3, 2, 1, bias=False), blocks, now)
-
-
-def _inception(num_classes: int, channels: int) -> nn.Module:
-    """GoogLeNet's modules (Szegedy et al. 2015) for small images: two, pooling, two."""
-    stem = nn.Sequential(
-        nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)
-    )
-    blocks = [Inception(16, 8), Inception(32, 8), nn.MaxPool2d(2), Inception(32, 16), Inception(64, 16)]
-    return Staged(num_classes, stem, blocks, 64)
-
-
-def _efficient(num_classes: int, channels: int) -> nn.Module:
-    """EfficientNetV2's fused blocks with excitation (Tan and Le 2021) for small images, narrow."""
-    stem = nn.Sequential(nn.Conv2d(channels, 12, 3, 1, 1, bias=False), nn.BatchNorm2d(12), nn.SiLU())
-    blocks: list[nn.Module] = []
-    now = 12
-    for wide, stride in ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1)):
-        blocks.append(FusedBlock(now, wide, stride))
-        now = wide
-    return Staged(num_classes, stem, blocks, now)
+from benchmarks import layouts
+from benchmarks.layers import BiasMapCNN, NarrowResNet18, SmallViT
 
 
 def grey_bias_map_cnn(num_classes: int = 10) -> nn.Module:
@@ -160,27 +20,27 @@ def grey_bias_map_cnn(num_classes: int = 10) -> nn.Module:
 
 
 def grey_lenet(num_classes: int = 10) -> nn.Module:
-    return _lenet(num_classes, 1, 28)
+    return layouts.lenet(num_classes, 1, 28)
 
 
 def colour_lenet(num_classes: int = 43) -> nn.Module:
-    return _lenet(num_classes, 3, 32)
+    return layouts.lenet(num_classes, 3, 32)
 
 
 def grey_vgg(num_classes: int = 10) -> nn.Module:
-    return _vgg(num_classes, 1, 28, (12, 24, 48))
+    return layouts.vgg(num_classes, 1, 28, (12, 24, 48))
 
 
 def colour_vgg(num_classes: int = 43) -> nn.Module:
-    return _vgg(num_classes, 3, 32, (16, 32, 64))
+    return layouts.vgg(num_classes, 3, 32, (16, 32, 64))
 
 
 def grey_all_conv(num_classes: int = 10) -> nn.Module:
-    return _all_conv(num_classes, 1)
+    return layouts.all_conv(num_classes, 1)
 
 
 def colour_all_conv(num_classes: int = 43) -> nn.Module:
-    return _all_conv(num_classes, 3)
+    return layouts.all_conv(num_classes, 3)
 
 
 def grey_resnet(num_classes: int = 10) -> nn.Module:
@@ -196,63 +56,83 @@ def colour_resnet16(num_classes: int = 43) -> nn.Module:
 
 
 def grey_preact(num_classes: int = 10) -> nn.Module:
-    return _preact(num_classes, 1)
+    return layouts.preact(num_classes, 1)
 
 
 def colour_preact(num_classes: int = 43) -> nn.Module:
-    return _preact(num_classes, 3)
+    return layouts.preact(num_classes, 3)
 
 
 def colour_resnet20(num_classes: int = 43) -> nn.Module:
-    return _resnet20(num_classes, 3)
+    return layouts.resnet20(num_classes, 3)
 
 
 def grey_wrn(num_classes: int = 10) -> nn.Module:
-    return _preact(num_classes, 1, strides=(1, 2, 2))
+    return layouts.preact(num_classes, 1, strides=(1, 2, 2))
 
 
 def colour_wrn(num_classes: int = 43) -> nn.Module:
-    return _preact(num_classes, 3, strides=(1, 2, 2))
+    return layouts.preact(num_classes, 3, strides=(1, 2, 2))
 
 
 def grey_six_conv(num_classes: int = 10) -> nn.Module:
-    return _six_conv(num_classes, 1, 28)
+    return layouts.six_conv(num_classes, 1, 28)
 
 
 def colour_six_conv(num_classes: int = 43) -> nn.Module:
-    return _six_conv(num_classes, 3, 32, dropout=(0.0, 0.2))
+    return layouts.six_conv(num_classes, 3, 32, dropout=(0.0, 0.2))
 
 
 def grey_mobilenet(num_classes: int = 10) -> nn.Module:
-    return _mobilenet(num_classes, 1)
+    return layouts.mobilenet(num_classes, 1)
 
 
 def colour_mobilenet(num_classes: int = 43) -> nn.Module:
-    return _mobilenet(num_classes, 3)
+    return layouts.mobilenet(num_classes, 3)
 
 
 def grey_densenet(num_classes: int = 10) -> nn.Module:
-    return _densenet(num_classes, 1)
+    return layouts.densenet(num_classes, 1)
 
 
 def colour_densenet(num_classes: int = 43) -> nn.Module:
-    return _densenet(num_classes, 3)
+    return layouts.densenet(num_classes, 3)
 
 
 def grey_inception(num_classes: int = 10) -> nn.Module:
-    return _inception(num_classes, 1)
+    return layouts.inception(num_classes, 1)
 
 
 def colour_inception(num_classes: int = 43) -> nn.Module:
-    return _inception(num_classes, 3)
+    return layouts.inception(num_classes, 3)
 
 
 def grey_efficient(num_classes: int = 10) -> nn.Module:
-    return _efficient(num_classes, 1)
+    return layouts.efficient(num_classes, 1)
 
 
 def colour_efficient(num_classes: int = 43) -> nn.Module:
-    return _efficient(num_classes, 3)
+    return layouts.efficient(num_classes, 3)
+
+
+def grey_squeeze(num_classes: int = 10) -> nn.Module:
+    return layouts.squeeze(num_classes, 1)
+
+
+def colour_squeeze(num_classes: int = 43) -> nn.Module:
+    return layouts.squeeze(num_classes, 3)
+
+
+def grey_convnext(num_classes: int = 10) -> nn.Module:
+    return layouts.convnext(num_classes, 1)
+
+
+def colour_convnext(num_classes: int = 43) -> nn.Module:
+    return layouts.convnext(num_classes, 3)
+
+
+def grey_mlp(num_classes: int = 10) -> nn.Module:
+    return layouts.mlp(num_classes, 1, 28)
 
 
 def grey_vit(num_classes: int = 10) -> nn.Module:

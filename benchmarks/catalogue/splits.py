@@ -25,6 +25,7 @@ from benchmarks.catalogue.entry import (
 )
 from benchmarks.catalogue.few_classes import few_classes
 from benchmarks.catalogue.photographs import photographs
+from benchmarks.catalogue.unseen import unseen
 from benchmarks.training import Recipe
 
 DIGITS = Recipe(epochs=2, images=30_000)
@@ -222,6 +223,8 @@ def entries(split: Split) -> tuple[Entry, ...]:
         return tuple(replace(e, split=split) for e in few_classes(2100, fresh=False))
     if split == "photographs":
         return tuple(replace(e, split=split) for e in photographs(3100))
+    if split == "unseen":
+        return tuple(replace(e, split=split) for e in unseen(4100))
     generation = GENERATIONS.index(split)
     families = (DEVELOP, HELDOUT, FRESH)[generation]
     seed = (1000, 12_000, 23_000)[generation]

@@ -1,0 +1,106 @@
+"""The catalogue is coherent: what its splits hold, share and must not share."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+
+from benchmarks.catalogue import ENTRIES, GENERATIONS, SPLITS
+
+BY_SPLIT = {split: [entry for entry in ENTRIES if entry.split == split] for split in SPLITS}
+
+
+def test_entries_are_unique_and_their_references_clean() -> None:
+    by_name = {entry.name: entry for entry in ENTRIES}
+    assert len(by_name) == len(ENTRIES) == len({entry.seed for entry in ENTRIES}) >= 210
+    for entry in ENTRIES:
+        reference = by_name[entry.reference]
+        assert (reference is entry, reference.backdoors) == (False, ())
+        assert (reference.dataset, reference.split) == (entry.dataset, entry.split)
+        assert entry.parent in (None, entry.reference)
+        twin = not entry.backdoors and entry.split not in ("photographs", "unseen")  # too long for two of each network
+        if twin or entry.parent:  # a clean model's reference is a twin, a fine-tuned one's its parent
+            assert reference.architecture == entry.architecture
+
+
+@pytest.mark.parametrize("split", GENERATIONS)
+def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split: str) -> None:
+    entries = BY_SPLIT[split]
+    clean = [entry for entry in entries if not entry.backdoors]
+    assert len(entries) >= 105
+    assert 0.45 <= len(clean) / len(entries) <= 0.62
+    assert 0.4 <= sum(entry.kind != "clean" for entry in clean) / len(clean) <= 0.65
+    share = Counter(entry.dataset.split("_")[0] for entry in entries)
+    assert all(0.18 <= share[name] / len(entries) <= 0.33 for name in ("mnist", "fashion", "gtsrb", "cifar10"))
+    for number, entry in enumerate(entries):
+        assert {e.name for e in entries[:number]}.issuperset(entry.needed)
+    references = next(i for i, entry in enumerate(entries) if entry.backdoors or entry.kind != "clean")
+    for start in range(references, len(entries) - 30, 10):
+        stretch = entries[start : start + 30]
+        assert 0.25 <= sum(not entry.backdoors for entry in stretch) / 30 <= 0.7
+        assert len({entry.dataset for entry in stretch}) >= 4
+
+
+def test_splits_share_attacks_and_hard_kinds_but_no_seed_or_trigger() -> None:
+    seeds, architectures, kinds, triggers, maps = (
+        [{value for e in split for value in get(e)} for split in map(BY_SPLIT.__getitem__, GENERATIONS)]
+        for get in (
+            lambda e: [e.seed],
+            lambda e: [e.architecture],
+            lambda e: [e.backdoors[0].name if e.backdoors else e.kind],
+            lambda e: [repr(b.trigger) for b in e.backdoors],
+            lambda e: [(b.label_map.name, bool(b.cover)) for b in e.backdoors],
+        )
+    )
+    for one, other in itertools.combinations(range(len(GENERATIONS)), 2):
+        assert not seeds[one] & seeds[other]
+        assert not triggers[one] & triggers[other]
+        assert architectures[one] & architectures[other] == {"benchmarks.networks:grey_bias_map_cnn"}
+        assert (kinds[one], maps[one]) == (kinds[other], maps[other])
+    assert kinds[0] >= {
+        "weak", "adversarial", "long_tail", "label_noise", "trivial_class", "few_images", "few_classes",
+        "many_classes", "distilled", "quantised", "fine_tuned", "BadNets", "Blended", "SIG", "WaNet", "Input-aware",
+        "LIRA", "Clean-label", "Two triggers", "All-to-all", "Source-specific", "Bias-map paper",
+    }  # fmt: skip
+
+
+def test_models_of_few_classes_are_clean_patched_and_changed_all_over() -> None:
+    for split in ("few", "fresh"):
+        some = [e for e in BY_SPLIT[split] if e.seed % 1000 in range(100, 170)]
+        assert [e.kind for e in some if not e.backdoors] == ["few_classes"] * 12
+        attacks = Counter(e.backdoors[0].name for e in some if e.backdoors)
+        assert attacks == {"BadNets": 5, "Blended": 4, "SIG": 1, "WaNet": 1, "Low frequency": 1}
+    triggers = [{repr(e.backdoors[0].trigger) for e in BY_SPLIT[s] if e.backdoors} for s in ("few", "heldout", "fresh")]
+    assert not triggers[0] & triggers[1]
+    assert not triggers[0] & triggers[2]
+
+
+def test_photographs_are_trained_long_and_planted_in_what_they_are_compared_with() -> None:
+    entries = BY_SPLIT["photographs"]
+    assert {entry.dataset for entry in entries} == {"cifar10"}
+    scratch = [entry for entry in entries if not entry.parent]
+    assert all(e.recipe.images is None and e.recipe.epochs >= 7 for e in scratch)
+    assert {e.parent for e in entries if e.parent} == {e.name for e in scratch if not e.backdoors}
+    before = {repr(b.trigger) for e in ENTRIES if e.split != "photographs" for b in e.backdoors}
+    assert not before & {repr(b.trigger) for e in entries for b in e.backdoors}
+    assert {b.label_map.name for e in entries for b in e.backdoors} == {"all_to_one", "all_to_all", "source_specific"}
+    assert sum(not e.backdoors for e in entries) == 9
+
+
+def test_unseen_models_share_no_network_seed_or_trigger_with_others() -> None:
+    entries, others = BY_SPLIT["unseen"], [e for e in ENTRIES if e.split != "unseen"]
+    assert not {e.seed for e in entries} & {e.seed for e in others}
+    assert not {repr(b.trigger) for e in entries for b in e.backdoors} & {
+        repr(b.trigger) for e in others for b in e.backdoors
+    }
+    shared = {e.architecture for e in entries} & {e.architecture for e in others}
+    assert shared == {"benchmarks.networks:grey_bias_map_cnn"}
+    assert {e.dataset for e in entries} == {"mnist", "fashion_mnist", "gtsrb", "cifar10"}
+    assert sum(e.kind != "clean" for e in entries) == 5
+    assert 0.3 <= sum(not e.backdoors for e in entries) / len(entries) <= 0.5
+    single = [b for e in entries for b in e.backdoors if b.label_map.name == "source_specific"]
+    assert {bool(b.cover) for b in single} == {True, False}
+    for number, entry in enumerate(entries):
+        assert {e.name for e in entries[:number]}.issuperset(entry.needed)
