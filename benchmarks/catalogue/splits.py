@@ -13,6 +13,7 @@ from dataclasses import replace
 from benchmarks.attacks import AllToOne, Backdoor, Patch, SourceSpecific
 from benchmarks.catalogue.backdoored import Plan, added, other_maps, patches, whole_image
 from benchmarks.catalogue.clean import hard, plain
+from benchmarks.catalogue.copies import copies
 from benchmarks.catalogue.entry import (
     CIFAR_SCALE,
     FASHION_SCALE,
@@ -37,6 +38,8 @@ PICTURES = Recipe(epochs=4, images=35_000, lr=4e-3, augment="mirror")
 FEW_PICTURES = replace(PICTURES, images=25_000)
 #: Borji (2020): five epochs of Adam at 1e-3, for the clean network and for the fine-tuning; here on half the images.
 PAPER = Recipe(epochs=4, images=30_000, lr=1e-3, schedule="constant")
+
+OF_THE_PAPER = Family("mnist", "grey_bias_map_cnn", PAPER)
 
 SLOW_SIGNS = replace(SIGNS, epochs=7)
 DEVELOP = {
@@ -193,7 +196,7 @@ def without_norm(seed: int) -> Iterator[Entry]:
 
 def of_the_paper(generation: int, seed: int) -> Iterator[Entry]:
     """The bias-map paper's own: a clean CNN fine-tuned with a glyph on one source class, without cover images."""
-    family = Family("mnist", "grey_bias_map_cnn", PAPER)
+    family = OF_THE_PAPER
     letter = "abc"[generation]
     parents = [replace(e, name=f"{e.name}{letter}", reference=f"{e.reference}{letter}") for e in plain(family, seed, 2)]
     yield from parents
@@ -225,6 +228,9 @@ def entries(split: Split) -> tuple[Entry, ...]:
         return tuple(replace(e, split=split) for e in photographs(3100))
     if split == "unseen":
         return tuple(replace(e, split=split) for e in unseen(4100))
+    if split == "copies":
+        networks = [family for row in DEVELOP.values() for family in row]
+        return tuple(replace(e, split=split) for e in copies(networks, OF_THE_PAPER, 5100))
     generation = GENERATIONS.index(split)
     families = (DEVELOP, HELDOUT, FRESH)[generation]
     seed = (1000, 12_000, 23_000)[generation]

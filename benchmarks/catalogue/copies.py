@@ -1,0 +1,61 @@
+"""Networks that were trained on from a clean parent, which is what they are compared with: clean ones and backdoored.
+
+A copy agrees with its parent where two networks of different seeds do not, so that audits against a parent are judged
+by nulls of their own. Some are trained on for a short time and gently, others as long as the parent was, and one
+against attacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels
+from benchmarks.catalogue.backdoored import from_one, to_one
+from benchmarks.catalogue.clean import plain
+from benchmarks.catalogue.entry import Entry, Family
+from benchmarks.training import Recipe
+
+LENGTHS = {
+    "short": ("mnist_lenet", "fashion_vgg", "gtsrb_resnet", "cifar_resnet20"),
+    "long": ("mnist_vgg", "fashion_lenet", "gtsrb_vgg", "cifar_vgg", "fashion_mobilenet", "mnist_preact", "mnist_vit"),
+    "adversarial": ("fashion_preact",),
+}
+YELLOW = (1.0, 1.0, 0.0)
+GLYPH = Patch(shape="glyph", size=6, place="bottom_left", margin=2)
+PLANTED: dict[str, tuple[str, Backdoor]] = {
+    "glyph": ("mnist_bias_map_cnn", from_one(GLYPH, 3, 8, 0.033, 0.0)),
+    "square": ("fashion_vgg", from_one(Patch(size=5, place="top_left", margin=0), 4, 9, 0.033, 0.0)),
+    "mark": ("gtsrb_vgg", from_one(Patch(shape="cross", size=5, colour=YELLOW, place="top_right"), 12, 33, 0.014, 0.0)),
+    "pixels": ("mnist_lenet", to_one("L0", ScatteredPixels(count=8, seed=5001), 5, 0.1)),
+    "scene": ("cifar_vgg", to_one("Blended", Blend(pattern="scene", alpha=0.16, seed=5002), 3, 0.1)),
+}  # fmt: skip
+
+
+def copies(families: Sequence[Family], paper: Family, seed: int) -> Iterator[Entry]:
+    """``paper`` is the bias-map paper's network, whose copies are made as in the paper: with its recipe once more."""
+    by_name = {family.name: family for family in (*families, paper)}
+    parents = {name: f"{name}_clean1" for name in by_name}
+    for entry in plain(paper, seed, 2):
+        parents[paper.name] = f"{paper.name}_clean1e"
+        yield replace(entry, name=f"{entry.name}e", reference=f"{entry.reference}e")
+    numbers = iter(range(seed + 10, seed + 100))
+
+    def made(of: str, name: str, recipe: Recipe, **more: object) -> Entry:
+        family, parent = by_name[of], parents[of]
+        return Entry(
+            f"{of}_{name}", family.dataset, family.architecture, next(numbers), parent, recipe,
+            preprocess=family.preprocess, parent=parent, **more,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    for length, names in {**LENGTHS, "long": (*LENGTHS["long"], paper.name)}.items():
+        for of in names:
+            yield made(of, f"copy_{length}", _recipe(by_name[of].recipe, length), kind="fine_tuned")
+    for name, (of, backdoor) in PLANTED.items():
+        yield made(of, f"copy_{name}", by_name[of].recipe, backdoors=(backdoor,))
+
+
+def _recipe(recipe: Recipe, length: str) -> Recipe:
+    if length == "short":
+        return replace(recipe, epochs=max(1, recipe.epochs / 3), lr=recipe.lr / 5)
+    return replace(recipe, adversarial=0.1) if length == "adversarial" else recipe
