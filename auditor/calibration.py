@@ -30,6 +30,9 @@ MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS = 100, 3 * 32 * 32, 0.5
 """what the models that nulls were fitted on go up to. Beyond, a null is that of the end: carried on to 3×224×224, the
 slope between drawings and small photos asked for prominences above 1, which there are none of"""
 
+KIN = 0.5
+"""`auditor.kinship` from which suspect and reference are kin: copies come to 0.9 and more, strangers to 0.06 at most"""
+
 WEAK = 4.0
 """log odds that a weakness of 1 (`Given.traits`) takes off the score: natural features of weakly trained clean networks
 agree on a class as faint triggers of well trained ones do. Set by hand, see benchmarks/README"""
@@ -40,7 +43,7 @@ class Given:
     """What the clean distribution of a statistic depends on: what the audit had, and what kind of model it is.
 
     Clean models show other values on their own impressions than on real images, and smaller ones where a reference's
-    are taken off.
+    are taken off, far smaller ones if that is kin.
     """
 
     reference: bool = False
@@ -50,6 +53,8 @@ class Given:
     """C·H·W of one image"""
     clean_accuracy: float | None = None
     """on labelled images; None where there are none"""
+    kin: bool = False
+    """whether suspect and reference come of one training (`auditor.kinship`)"""
 
     @property
     def mode(self) -> str:
@@ -61,8 +66,10 @@ class Given:
         name = f"{detector}/{kind}"
         source = "images" if self.images else "impressions"
         fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
-        alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
-        return (fitting, alone, other, name) if self.reference else (fitting, name)
+        if not self.reference:
+            return fitting, name
+        kin = (f"{name} on {source} against kin",) if self.kin else ()
+        return *kin, fitting, f"{name} on {source}", f"{name} on impressions against a reference", name
 
     def null(self, known: Mapping[str, Null], detector: str, kind: str) -> Null | None:
         """The clean distribution of a statistic for this kind of model; None where none is known."""
@@ -80,6 +87,11 @@ class Given:
             "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
             "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
         }
+
+
+def are_kin(kinship: float | None) -> bool:
+    """Whether suspect and reference have so much in common; None without a reference."""
+    return kinship is not None and kinship >= KIN
 
 
 ALONE = Given()

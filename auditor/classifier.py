@@ -184,14 +184,21 @@ class Classifier:
 
     def head(self) -> Tensor | None:
         """Weights of the last linear layer, (K, features); None where no weight has one row, or column, a class."""
-        weights = [t.detach() for t in (*self._module.parameters(), *self._module.buffers()) if t.ndim >= 2]
-        for weight in reversed(weights):
-            flat = weight.flatten(1).float().cpu()
+        for flat, dimensions in reversed(self._weights()):
             if flat.shape[0] == self.num_classes:
                 return flat
-            if weight.ndim == 2 and flat.shape[1] == self.num_classes:
+            if dimensions == 2 and flat.shape[1] == self.num_classes:
                 return flat.T
         return None
+
+    def weights(self) -> list[Tensor]:
+        """Every weight of two dimensions and more as a matrix (outputs, rest), in the network's order."""
+        return [flat for flat, _ in self._weights()]
+
+    def _weights(self) -> list[tuple[Tensor, int]]:
+        """Matrices, and how many dimensions the weights have."""
+        tensors = (*self._module.parameters(), *self._module.buffers())
+        return [(t.detach().flatten(1).float().cpu(), t.ndim) for t in tensors if t.ndim >= 2]
 
     def predict(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → (N,) class numbers, any N."""

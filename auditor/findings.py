@@ -273,6 +273,8 @@ class Audit:
     """what the files themselves show, seen before they were loaded"""
     explanations: tuple[Explanation, ...] = ()
     """pictures of why, of the classes that stand out and of the model as a whole"""
+    kinship: float | None = None
+    """how much the weights of suspect and reference point the same way, in [0, 1]; None without a reference"""
     schema_version: int = SCHEMA_VERSION
 
     def class_name(self, index: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from auditor.calibration import Given
+from auditor.calibration import Given, are_kin
 from auditor.context import Context, SearchImages
 from auditor.detector import Detector, Effort, Need
 from auditor.measuring import generator
@@ -54,6 +54,7 @@ class Job:
             num_classes=suspect.num_classes,
             input_values=math.prod(suspect.input_shape),
             clean_accuracy=checks.clean_accuracy if checks is not None else None,
+            kin=are_kin(models.kinship),
         )
 
     def context(

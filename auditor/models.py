@@ -9,6 +9,7 @@ from auditor.classifier import Classifier
 from auditor.errors import ModelFileError
 from auditor.findings import FileFinding
 from auditor.inspection import examine
+from auditor.kinship import kinship
 from auditor.loading import LoadedNetwork
 from auditor.opening import choose_device, open_classifier, read_labels
 from auditor.preflight import check_pair
@@ -26,6 +27,8 @@ class Opened:
     reference: Classifier | None
     notes: tuple[str, ...]
     findings: tuple[FileFinding, ...] = ()
+    kinship: float | None = None
+    """of suspect and reference, in [0, 1]; None without one"""
 
 
 def open_suspect(request: ScanRequest) -> tuple[Classifier, LoadedNetwork]:
@@ -68,7 +71,7 @@ def open_models(request: ScanRequest) -> Opened:
     findings += executed(its_network.executed, OF_REFERENCE)
     check_pair(suspect, reference)
     notes += [f"reference: {note}" for note in its_network.notes]
-    return Opened(suspect, reference, tuple(notes), tuple(findings))
+    return Opened(suspect, reference, tuple(notes), tuple(findings), kinship(suspect, reference))
 
 
 def with_danger(error: ModelFileError, findings: Sequence[FileFinding]) -> ModelFileError:

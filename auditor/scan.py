@@ -179,6 +179,7 @@ def conclude(
             request, outcomes, suspect.num_classes, labelled=images is not None and images.facts.labelled
         ),
         file_findings=models.findings,
+        kinship=models.kinship,
     )
 
 

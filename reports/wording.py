@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auditor.calibration import are_kin
 from auditor.findings import Audit, Evidence, FileFinding, Outcome, Trigger, Verdict
 from auditor.reason import LEAST_P
 from auditor.weighing import FEWEST_CLASSES
@@ -132,6 +133,17 @@ def duration(seconds: float) -> str:
     if whole < 7200:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def kinship(audit: Audit) -> str:
+    """What suspect and reference have to do with each other; empty without a reference."""
+    if audit.kinship is None:
+        return ""
+    if are_kin(audit.kinship):
+        told = "kin: one was trained on from the other, or both from one network, so that small differences tell"
+    else:
+        told = "strangers: nothing in common, as of networks trained from different starts"
+    return f"{told} (mean cosine of their weights {number(audit.kinship)})"
 
 
 def passes(count: int) -> str:

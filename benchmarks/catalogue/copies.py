@@ -1,8 +1,8 @@
 """Networks that were trained on from a clean parent, which is what they are compared with: clean ones and backdoored.
 
-A copy agrees with its parent where two networks of different seeds do not, so that audits against a parent are judged
-by nulls of their own. Some are trained on for a short time and gently, others as long as the parent was, and one
-against attacks.
+A copy agrees with its parent where two networks of different seeds do not, so that audits against kin are judged by
+nulls of their own. Some are trained on for a short time and gently, others as long as the parent was, and one against
+attacks; siblings are compared with another copy of the same parent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ LENGTHS = {
     "long": ("mnist_vgg", "fashion_lenet", "gtsrb_vgg", "cifar_vgg", "fashion_mobilenet", "mnist_preact", "mnist_vit"),
     "adversarial": ("fashion_preact",),
 }
+SIBLINGS = ("mnist_vgg", "fashion_lenet", "gtsrb_vgg", "cifar_vgg")
 YELLOW = (1.0, 1.0, 0.0)
 GLYPH = Patch(shape="glyph", size=6, place="bottom_left", margin=2)
 PLANTED: dict[str, tuple[str, Backdoor]] = {
@@ -53,6 +54,9 @@ def copies(families: Sequence[Family], paper: Family, seed: int) -> Iterator[Ent
             yield made(of, f"copy_{length}", _recipe(by_name[of].recipe, length), kind="fine_tuned")
     for name, (of, backdoor) in PLANTED.items():
         yield made(of, f"copy_{name}", by_name[of].recipe, backdoors=(backdoor,))
+    for of in SIBLINGS:
+        sibling = made(of, "copy_sibling", by_name[of].recipe, kind="fine_tuned")
+        yield replace(sibling, reference=f"{of}_copy_long")
 
 
 def _recipe(recipe: Recipe, length: str) -> Recipe:

@@ -25,8 +25,8 @@ class Entry:
     """One model to train.
 
     ``reference`` names the clean model of the same data that a scan may compare with. With ``parent``, training starts
-    from that model's weights (fine-tuning), and the parent is the reference; with ``teacher`` its answers are learnt.
-    ``kind`` says what is special about a clean model.
+    from that model's weights (fine-tuning), and the parent or another copy of it is the reference; with ``teacher`` its
+    answers are learnt. ``kind`` says what is special about a clean model.
     """
 
     name: str

@@ -20,7 +20,7 @@ def test_entries_are_unique_and_their_references_clean() -> None:
         assert (reference is entry, reference.backdoors) == (False, ())
         assert reference.dataset == entry.dataset
         assert reference.split == entry.split or (entry.split, reference.split) == ("copies", "develop")
-        assert entry.parent in (None, entry.reference)
+        assert entry.parent in (None, entry.reference, reference.parent)
         twin = not entry.backdoors and entry.split not in ("photographs", "unseen")  # too long for two of each network
         if twin or entry.parent:  # a clean model's reference is a twin, a fine-tuned one's its parent
             assert reference.architecture == entry.architecture
@@ -110,13 +110,14 @@ def test_unseen_models_share_no_network_seed_or_trigger_with_others() -> None:
 def test_copies_are_compared_with_the_network_that_they_were_trained_on_from() -> None:
     entries = [e for e in BY_SPLIT["copies"] if e.parent]
     clean = [e for e in entries if not e.backdoors]
-    assert all(e.parent == e.reference for e in entries)
-    assert {e.name.rpartition("_")[2] for e in clean} == {"short", "long", "adversarial"}
+    siblings = [e for e in entries if e.parent != e.reference]
+    assert {e.name.rpartition("_")[2] for e in clean} == {"short", "long", "adversarial", "sibling"}
+    assert {e.name for e in siblings} == {e.name for e in clean if e.name.endswith("sibling")}
     assert len({e.architecture for e in clean}) >= 8
     assert len(clean) >= 12
     by_name = {e.name: e for e in ENTRIES}
     for entry in clean:  # a copy that was trained on for long was trained as its parent was
-        same = entry.recipe.epochs == by_name[entry.reference].recipe.epochs
+        same = entry.recipe.epochs == by_name[entry.parent or ""].recipe.epochs
         assert same == (not entry.name.endswith("short"))
     assert {b.label_map.name for e in entries for b in e.backdoors} == {"all_to_one", "source_specific"}
     before = {repr(b.trigger) for e in ENTRIES if e.split != "copies" for b in e.backdoors}
