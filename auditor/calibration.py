@@ -33,6 +33,9 @@ slope between drawings and small photos asked for prominences above 1, which the
 KIN = 0.5
 """`auditor.kinship` from which suspect and reference are kin: copies come to 0.9 and more, strangers to 0.06 at most"""
 
+AGAINST, AGAINST_KIN = " against a reference", " against kin"
+"""ends of the names of statistics in a calibration"""
+
 WEAK = 4.0
 """log odds that a weakness of 1 (`Given.traits`) takes off the score: natural features of weakly trained clean networks
 agree on a class as faint triggers of well trained ones do. Set by hand, see benchmarks/README"""
@@ -65,11 +68,11 @@ class Given:
         """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
         name = f"{detector}/{kind}"
         source = "images" if self.images else "impressions"
-        fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
+        alone = f"{name} on {source}"
         if not self.reference:
-            return fitting, name
-        kin = (f"{name} on {source} against kin",) if self.kin else ()
-        return *kin, fitting, f"{name} on {source}", f"{name} on impressions against a reference", name
+            return alone, name
+        kin = (alone + AGAINST_KIN,) if self.kin else ()
+        return *kin, alone + AGAINST, alone, f"{name} on impressions{AGAINST}", name
 
     def null(self, known: Mapping[str, Null], detector: str, kind: str) -> Null | None:
         """The clean distribution of a statistic for this kind of model; None where none is known."""

@@ -9,13 +9,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["long_tail", "label_noise", "trivial_class", "few_images"]
+Kind = Literal["long_tail", "label_noise", "trivial_class", "few_images", "favoured_class"]
+FAVOUR = 5
+"""times as many images of a favoured class as of another"""
 
 
 @dataclass(frozen=True)
 class Flaw:
     """``amount``: long_tail, images of the rarest class over those of the commonest; label_noise, share of random
-    labels; few_images, images left of each of two classes; trivial_class, the class whose images are all white."""
+    labels; few_images, images left of each of two classes; trivial_class, the class whose images are all white;
+    favoured_class, the class of which there are `FAVOUR` times as many images as of any other."""
 
     kind: Kind
     amount: float
@@ -52,9 +55,15 @@ def _few_images(images: Tensor, labels: Tensor, amount: float, rng: torch.Genera
     return images[kept], labels[kept]
 
 
+def _favoured_class(images: Tensor, labels: Tensor, amount: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    kept = (labels == int(amount)) | (torch.rand(len(labels), generator=rng) < 1 / FAVOUR)
+    return images[kept], labels[kept]
+
+
 _FLAWS: dict[str, Callable[[Tensor, Tensor, float, torch.Generator], tuple[Tensor, Tensor]]] = {
     "long_tail": _long_tail,
     "label_noise": _label_noise,
     "trivial_class": _trivial_class,
     "few_images": _few_images,
+    "favoured_class": _favoured_class,
 }

@@ -1,8 +1,8 @@
 """Networks that were trained on from a clean parent, which is what they are compared with: clean ones and backdoored.
 
 A copy agrees with its parent where two networks of different seeds do not, so that audits against kin are judged by
-nulls of their own. Some are trained on for a short time and gently, others as long as the parent was, and one against
-attacks; siblings are compared with another copy of the same parent.
+nulls of their own. Some are trained on for a short time and gently, others as long as the parent was, one against
+attacks, and some on flawed data; siblings are compared with another copy of the same parent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels
 from benchmarks.catalogue.backdoored import from_one, to_one
 from benchmarks.catalogue.clean import plain
 from benchmarks.catalogue.entry import Entry, Family
+from benchmarks.flaws import Flaw
 from benchmarks.training import Recipe
 
 LENGTHS = {
@@ -22,6 +23,18 @@ LENGTHS = {
     "adversarial": ("fashion_preact",),
 }
 SIBLINGS = ("mnist_vgg", "fashion_lenet", "gtsrb_vgg", "cifar_vgg")
+FLAWED: tuple[tuple[str, Flaw], ...] = (
+    ("mnist_preact", Flaw("favoured_class", 6)),
+    ("fashion_lenet", Flaw("favoured_class", 2)),
+    ("cifar_resnet20", Flaw("favoured_class", 4)),
+    ("mnist_lenet", Flaw("long_tail", 0.04)),
+    ("fashion_vgg", Flaw("long_tail", 0.04)),
+    ("mnist_vgg", Flaw("trivial_class", 1)),
+    ("fashion_mobilenet", Flaw("label_noise", 0.2)),
+    ("gtsrb_resnet", Flaw("few_images", 20)),
+)
+"""what a clean copy was trained on from there"""
+
 YELLOW = (1.0, 1.0, 0.0)
 GLYPH = Patch(shape="glyph", size=6, place="bottom_left", margin=2)
 PLANTED: dict[str, tuple[str, Backdoor]] = {
@@ -57,6 +70,8 @@ def copies(families: Sequence[Family], paper: Family, seed: int) -> Iterator[Ent
     for of in SIBLINGS:
         sibling = made(of, "copy_sibling", by_name[of].recipe, kind="fine_tuned")
         yield replace(sibling, reference=f"{of}_copy_long")
+    for of, flaw in FLAWED:
+        yield made(of, f"copy_{flaw.kind}", by_name[of].recipe, flaw=flaw, kind=flaw.kind)
 
 
 def _recipe(recipe: Recipe, length: str) -> Recipe:

@@ -111,7 +111,9 @@ def test_copies_are_compared_with_the_network_that_they_were_trained_on_from() -
     entries = [e for e in BY_SPLIT["copies"] if e.parent]
     clean = [e for e in entries if not e.backdoors]
     siblings = [e for e in entries if e.parent != e.reference]
-    assert {e.name.rpartition("_")[2] for e in clean} == {"short", "long", "adversarial", "sibling"}
+    flaws = {"favoured_class", "long_tail", "trivial_class", "label_noise", "few_images"}
+    made = {e.name.partition("_copy_")[2] for e in clean}
+    assert made == {"short", "long", "adversarial", "sibling", *flaws}
     assert {e.name for e in siblings} == {e.name for e in clean if e.name.endswith("sibling")}
     assert len({e.architecture for e in clean}) >= 8
     assert len(clean) >= 12

@@ -219,6 +219,13 @@ def test_flawed_data_has_the_flaw_it_names() -> None:
     assert Flaw("few_images", 15)(images, labels, rng())[1].bincount().tolist() == [3000, 15, 15]
 
 
+def test_a_favoured_class_has_five_times_as_many_images_as_any_other() -> None:
+    labels = torch.arange(5000) % 10
+    kept = Flaw("favoured_class", 3)(torch.zeros(5000, 1), labels, rng())[1].bincount()
+    assert kept[3] == 500
+    assert all(70 <= count <= 130 for label, count in enumerate(kept.tolist()) if label != 3)
+
+
 def test_parents_come_first_and_finished_models_are_skipped(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
