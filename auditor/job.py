@@ -72,6 +72,7 @@ class Job:
             images=images,
             rng=generator(self.request.settings.seed, title),
             reference=models.reference,
+            kin=are_kin(models.kinship),
             candidates=candidates,
             deadline=deadline,
             title=title,

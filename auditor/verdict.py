@@ -16,7 +16,7 @@ from auditor.confirming import COMPACT, WHOLE_IMAGE, confirms, far_enough, is_co
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
-from auditor.weighing import INSIDE, SHIFTED, corrected, decided_by_compact_triggers, is_near_for_few, tells, weigh
+from auditor.weighing import INSIDE, corrected, decided_by_compact_triggers, is_near_for_few, tells, weigh
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
@@ -210,7 +210,8 @@ class _Case:
 
     def is_inside(self, item: Evidence) -> bool:
         """Whether it was found inside the network, far from clean ones, on images that no wish of its own made."""
-        return item.detector in INSIDE and item.p_value <= SHIFTED and (self.given.images or self.given.reference)
+        far = item.p_value <= INSIDE.get(item.detector, 0.0)
+        return far and (self.given.images or self.given.reference)
 
     def is_faint(self, item: Evidence) -> bool:
         """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""

@@ -8,7 +8,7 @@ on clean models and is corrected for all statistics judged together (Holm).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,10 +27,10 @@ SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
 LARGE_POWER = "commanding predictive power of larger patterns"
 """names of numbers that a detector tells beside its measurement"""
 
-INSIDE, SHIFTED = frozenset({"features"}), 2e-5
-"""detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
-one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
-model's least, as of `FAINT`"""
+INSIDE: Mapping[str, float] = {"features": 2e-5, "drift": 1e-5}
+"""detectors that look inside the network, whose finds no trigger on images can confirm; and the p-value from which one,
+in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean model's
+least, as of `auditor.confirming.FAINT`"""
 
 UNSEARCHED = frozenset({"patches"})
 """detectors that try what was drawn beforehand: a natural feature of the model seldom looks like it, so that what they

@@ -47,6 +47,7 @@ ASKED = {
     "waves": "Does a ready-made, faint wave over the image turn images of other classes into one class?",
     "margin": "Can some image push one class much further above all others than is usual for this model?",
     "features": "Does a shorter shift inside the network turn all images into one class than into the others?",
+    "drift": "Between the reference and the suspect, was the last layer pulled towards one class?",
     "head": "Are the weights of one class in the last layer larger than those of the others?",
     "dominant_pattern": "Does one faint pattern over the whole image pull every image into the same class?",
 }
