@@ -181,5 +181,5 @@ def surprise_among(values: Values) -> npt.NDArray[np.float64]:
         spread = rest.std(ddof=1) * np.sqrt(1 + 1 / len(rest))
         if spread > 0:
             chance = len(v) * student_t.sf((value - rest.mean()) / spread, len(rest) - 1)
-            surprises[place] = -np.log10(np.clip(chance, LEAST_CHANCE, 1.0))
+            surprises[place] = abs(np.log10(np.clip(chance, LEAST_CHANCE, 1.0)))
     return surprises

@@ -27,10 +27,11 @@ SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
 LARGE_POWER = "commanding predictive power of larger patterns"
 """names of numbers that a detector tells beside its measurement"""
 
-INSIDE: Mapping[str, float] = {"features": 2e-5, "drift": 1e-5}
-"""detectors that look inside the network, whose finds no trigger on images can confirm; and the p-value from which one,
-in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean model's
-least, as of `auditor.confirming.FAINT`"""
+INSIDE: Mapping[str, float] = {"features": 2e-5}
+"""detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
+one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
+model's least, as of `auditor.confirming.FAINT`. `drift` is none of them: training on with one class favoured moves the
+last layer as a backdoor does"""
 
 UNSEARCHED = frozenset({"patches"})
 """detectors that try what was drawn beforehand: a natural feature of the model seldom looks like it, so that what they

@@ -102,14 +102,13 @@ def test_layers_of_other_shapes_are_not_compared() -> None:
     assert "no last layers" in outcome.note
 
 
-@pytest.mark.parametrize(("weight", "verdict"), [(pulled(TRAINED_ON), "suspicious"), (TRAINED_ON, "no_evidence")])
-def test_a_pull_is_suspicious_by_itself(nulls: dict[str, Null], weight: Tensor, verdict: str) -> None:
+def test_a_pull_is_never_reason_for_suspicion_by_itself(nulls: dict[str, Null]) -> None:
     nulls["drift/prominence"] = Null(0.11, 14)
     given = Given(reference=True, kin=True, num_classes=CLASSES)
-    judged = judge([found(weight)], num_classes=CLASSES, level=0.01, confirm_at=0.8, given=given)
-    assert judged.verdict is Verdict(verdict)
-    assert judged.target_classes == ((TARGET,) if verdict == "suspicious" else ())
-    assert judged.by_score == (("drift",) if verdict == "suspicious" else ())
+    judged = judge([found(pulled(TRAINED_ON))], num_classes=CLASSES, level=0.01, confirm_at=0.8, given=given)
+    assert judged.evidence[0].stands_out
+    assert judged.evidence[0].target_classes == (TARGET,)
+    assert judged.verdict is Verdict.NO_EVIDENCE, "training on with a favoured class does the same"
 
 
 def test_surprises_are_those_of_a_prediction_interval() -> None:
