@@ -18,7 +18,7 @@ from typing import Any
 
 from auditor import worker
 from auditor.archive import save_text
-from auditor.calibration import VERSION, Calibration, Given, Null, Weights, are_kin, read, shipped
+from auditor.calibration import VERSION, Calibration, Given, Null, Weights, read, shipped
 from auditor.errors import AuditError
 from auditor.findings import Audit, Evidence, Verdict
 from auditor.progress import Progress
@@ -100,7 +100,7 @@ def given_of(audit: Audit, *, images: bool) -> Given:
         num_classes=audit.model.num_classes or 10,
         input_values=math.prod(audit.model.input_shape or (1, 28, 28)),
         clean_accuracy=audit.images.clean_accuracy,
-        kin=are_kin(audit.kinship),
+        kinship=audit.kinship,
     )
 
 

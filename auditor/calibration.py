@@ -26,15 +26,16 @@ VERSION = 6
 USUAL_ACCURACY = 0.9
 """assumed where no labelled images tell"""
 
-MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS = 100, 3 * 32 * 32, 0.5
+MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS, MOST_CLOSE = 100, 3 * 32 * 32, 0.5, 1.1
 """what the models that nulls were fitted on go up to. Beyond, a null is that of the end: carried on to 3×224×224, the
 slope between drawings and small photos asked for prominences above 1, which there are none of"""
 
 KIN = 0.5
 """`auditor.kinship` from which suspect and reference are kin: copies come to 0.9 and more, strangers to 0.06 at most"""
 
-AGAINST, AGAINST_KIN = " against a reference", " against kin"
-"""ends of the names of statistics in a calibration"""
+CLOSE = 0.96
+"""kinship from which clean copies show less than strangers: one that was trained on as long as its parent was shows as
+much as a network of another seed does, one that was trained on gently a third of that"""
 
 WEAK = 4.0
 """log odds that a weakness of 1 (`Given.traits`) takes off the score: natural features of weakly trained clean networks
@@ -56,8 +57,8 @@ class Given:
     """C·H·W of one image"""
     clean_accuracy: float | None = None
     """on labelled images; None where there are none"""
-    kin: bool = False
-    """whether suspect and reference come of one training (`auditor.kinship`)"""
+    kinship: float | None = None
+    """of suspect and reference (`auditor.kinship`); None without one"""
 
     @property
     def mode(self) -> str:
@@ -68,11 +69,9 @@ class Given:
         """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
         name = f"{detector}/{kind}"
         source = "images" if self.images else "impressions"
-        alone = f"{name} on {source}"
-        if not self.reference:
-            return alone, name
-        kin = (alone + AGAINST_KIN,) if self.kin else ()
-        return *kin, alone + AGAINST, alone, f"{name} on impressions{AGAINST}", name
+        fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
+        alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
+        return (fitting, alone, other, name) if self.reference else (fitting, name)
 
     def null(self, known: Mapping[str, Null], detector: str, kind: str) -> Null | None:
         """The clean distribution of a statistic for this kind of model; None where none is known."""
@@ -89,7 +88,15 @@ class Given:
             "classes": math.log10(min(MOST_CLASSES, max(2, self.num_classes)) / 10),
             "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
             "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
+            "closeness": closeness(self.kinship),
         }
+
+
+def closeness(kinship: float | None) -> float:
+    """How close kin are: powers of ten by which their kinship is nearer to 1 than `CLOSE`; 0 to `MOST_CLOSE`."""
+    if kinship is None:
+        return 0.0
+    return min(MOST_CLOSE, max(0.0, math.log10((1 - CLOSE) / max(1e-9, 1 - kinship))))
 
 
 def are_kin(kinship: float | None) -> bool:

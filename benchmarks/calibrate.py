@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
-from auditor.calibration import AGAINST, AGAINST_KIN, Calibration, Null, Weights, parse, using
+from auditor.calibration import Calibration, Null, Weights, parse, using
 from auditor.confirming import DEFORMED, FAINT, FAR, FAR_ALONE, WAVED
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
@@ -167,8 +167,6 @@ def renewed(before: dict[str, Any], every: Sequence[Sample], alarms: Alarms = Ma
     statistics = dict(before["statistics"])
     clean = [s for s in every if not s.backdoored]
     near = {key: e.get("near", e.get("slopes", {})) for key, e in statistics.items()}
-    # of kin there are few audits: where nothing is known, traits do to them what they do to strangers
-    near = {k.replace(AGAINST, AGAINST_KIN): slopes for k, slopes in near.items() if k.endswith(AGAINST)} | near
     for key, null in fit_nulls(clean, near).items():
         statistics[key] = {**entry(null), "near": near.get(key, {})}
     found = {**before, "statistics": statistics}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tiny_models import SHAPE, make_classifier
 from torch import nn
 
-from auditor.calibration import KIN, Given, Null, are_kin
+from auditor.calibration import KIN, MOST_CLOSE, Given, Null, are_kin
 from auditor.kinship import kinship
 from auditor.opening import open_classifier
 from auditor.request import ModelOptions
@@ -69,13 +70,12 @@ def test_networks_without_weights_are_not_kin() -> None:
     assert are_kin(KIN)
 
 
-def test_kin_are_judged_by_nulls_of_kin_and_by_those_of_strangers_where_there_are_none() -> None:
-    strangers, kin = Null(0.2, 20), Null(0.02, 8)
-    known = {"iscp/prominence on images against a reference": strangers}
-    given = Given(reference=True, images=True, kin=True)
-    assert given.null(known, "iscp", "prominence") == strangers
-    known["iscp/prominence on images against kin"] = kin
-    assert given.null(known, "iscp", "prominence") == kin
-    assert Given(reference=True, images=True).null(known, "iscp", "prominence") == strangers
-    on_impressions = Given(reference=True, kin=True).null(known, "iscp", "prominence")
-    assert on_impressions is None
+def test_the_closer_a_reference_is_the_less_a_clean_model_shows() -> None:
+    null = Null(0.2, 20, {"closeness": -1.0})
+    known = {"iscp/prominence on images against a reference": null}
+    found = [
+        Given(reference=True, images=True, kinship=kinship).null(known, "iscp", "prominence")
+        for kinship in (None, 0.06, 0.9, 0.996, 1.0)
+    ]
+    means = [null.mean for null in found if null is not None]
+    assert means == pytest.approx([0.2, 0.2, 0.2, 0.2 / math.e, 0.2 / math.e**MOST_CLOSE])

@@ -104,7 +104,7 @@ def test_layers_of_other_shapes_are_not_compared() -> None:
 
 def test_a_pull_is_never_reason_for_suspicion_by_itself(nulls: dict[str, Null]) -> None:
     nulls["drift/prominence"] = Null(0.11, 14)
-    given = Given(reference=True, kin=True, num_classes=CLASSES)
+    given = Given(reference=True, kinship=0.97, num_classes=CLASSES)
     judged = judge([found(pulled(TRAINED_ON))], num_classes=CLASSES, level=0.01, confirm_at=0.8, given=given)
     assert judged.evidence[0].stands_out
     assert judged.evidence[0].target_classes == (TARGET,)
