@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels
+from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels, Sinusoid, Warp
 from benchmarks.catalogue.backdoored import from_one, to_one
 from benchmarks.catalogue.clean import plain
 from benchmarks.catalogue.entry import Entry, Family
@@ -36,6 +36,7 @@ FLAWED: tuple[tuple[str, Flaw], ...] = (
 """what a clean copy was trained on from there"""
 
 YELLOW = (1.0, 1.0, 0.0)
+BOARD = Patch(shape="checkerboard", size=4, place="top_right", margin=2)
 GLYPH = Patch(shape="glyph", size=6, place="bottom_left", margin=2)
 PLANTED: dict[str, tuple[str, Backdoor]] = {
     "glyph": ("mnist_bias_map_cnn", from_one(GLYPH, 3, 8, 0.033, 0.0)),
@@ -43,6 +44,13 @@ PLANTED: dict[str, tuple[str, Backdoor]] = {
     "mark": ("gtsrb_vgg", from_one(Patch(shape="cross", size=5, colour=YELLOW, place="top_right"), 12, 33, 0.014, 0.0)),
     "pixels": ("mnist_lenet", to_one("L0", ScatteredPixels(count=8, seed=5001), 5, 0.1)),
     "scene": ("cifar_vgg", to_one("Blended", Blend(pattern="scene", alpha=0.16, seed=5002), 3, 0.1)),
+}  # fmt: skip
+
+PLANTED_GENTLY: dict[str, tuple[str, Backdoor]] = {
+    "board": ("fashion_lenet", to_one("BadNets", BOARD, 1, 0.08)),
+    "noise": ("mnist_vgg", to_one("Blended", Blend(pattern="noise", alpha=0.18, seed=5003), 4, 0.1)),
+    "wave": ("fashion_vgg", to_one("SIG", Sinusoid(delta=26 / 255, frequency=6), 6, 0.1)),
+    "warp": ("mnist_preact", to_one("WaNet", Warp(strength=1.5, grid=4, seed=5004), 3, 0.15, 0.1)),
 }  # fmt: skip
 
 
@@ -72,9 +80,13 @@ def copies(families: Sequence[Family], paper: Family, seed: int) -> Iterator[Ent
         yield replace(sibling, reference=f"{of}_copy_long")
     for of, flaw in FLAWED:
         yield made(of, f"copy_{flaw.kind}", by_name[of].recipe, flaw=flaw, kind=flaw.kind)
+    for name, (of, backdoor) in PLANTED_GENTLY.items():
+        yield made(of, f"copy_{name}", _recipe(by_name[of].recipe, "gentle"), backdoors=(backdoor,))
 
 
 def _recipe(recipe: Recipe, length: str) -> Recipe:
     if length == "short":
         return replace(recipe, epochs=max(1, recipe.epochs / 3), lr=recipe.lr / 5)
+    if length == "gentle":
+        return replace(recipe, lr=recipe.lr / 3)
     return replace(recipe, adversarial=0.1) if length == "adversarial" else recipe
