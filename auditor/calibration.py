@@ -33,6 +33,9 @@ slope between drawings and small photos asked for prominences above 1, which the
 KIN = 0.5
 """`auditor.kinship` from which suspect and reference are kin: copies come to 0.9 and more, strangers to 0.06 at most"""
 
+AGAINST, AGAINST_KIN = " against a reference", " against kin"
+"""ends of the names of statistics, and the latter of modes, in a calibration"""
+
 CLOSE = 0.96
 """kinship from which clean copies show less than strangers: one that was trained on as long as its parent was shows as
 much as a network of another seed does, one that was trained on gently a third of that"""
@@ -65,13 +68,25 @@ class Given:
         """What the audit had besides the suspect: ``impressions`` (nothing), ``images``, ``reference`` or both."""
         return mode_of(reference=self.reference, images=self.images)
 
+    @property
+    def kin(self) -> bool:
+        """Whether suspect and reference come of one training."""
+        return are_kin(self.kinship)
+
+    @property
+    def weighed_as(self) -> tuple[str, ...]:
+        """Names of how such audits are weighed, the fitting one first."""
+        return (self.mode + AGAINST_KIN, self.mode) if self.kin else (self.mode,)
+
     def keys(self, detector: str, kind: str) -> tuple[str, ...]:
         """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
         name = f"{detector}/{kind}"
         source = "images" if self.images else "impressions"
-        fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
-        alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
-        return (fitting, alone, other, name) if self.reference else (fitting, name)
+        alone, other = f"{name} on {source}", f"{name} on impressions"
+        if not self.reference:
+            return alone, name
+        strangers = (alone + AGAINST, alone, other + AGAINST)
+        return (alone + AGAINST_KIN, *strangers, other + AGAINST_KIN, name) if self.kin else (*strangers, name)
 
     def null(self, known: Mapping[str, Null], detector: str, kind: str) -> Null | None:
         """The clean distribution of a statistic for this kind of model; None where none is known."""
@@ -169,8 +184,8 @@ class Calibration:
     weights: Weights
     made_by: str = ""
     of_mode: Mapping[str, Weights] = field(default_factory=dict)
-    """`Given.mode` → weights of such audits; ``weights`` where there are none: what a statistic is worth on photographs
-    it is not on class impressions"""
+    """`Given.weighed_as` → weights of such audits; ``weights`` where there are none: what a statistic is worth on
+    photographs it is not on class impressions"""
 
 
 def _weights(score: Any) -> Weights:
@@ -251,5 +266,5 @@ def nulls() -> dict[str, Null]:
 def weights(given: Given) -> Weights:
     """How statistics are weighed together in such an audit of such a model."""
     known = _IN_USE.get() or shipped()
-    model = known.of_mode.get(given.mode, known.weights)
+    model = next((known.of_mode[name] for name in given.weighed_as if name in known.of_mode), known.weights)
     return replace(model, handicap=WEAK * given.traits["weakness"])

@@ -65,7 +65,9 @@ def test_the_p_value_is_uniform_when_the_scale_is_estimated() -> None:
 def test_large_models_are_judged_as_the_largest_that_were_measured() -> None:
     """A slope carried on from small images would ask of photos for values that no share of images reaches."""
     photos = Given(num_classes=1000, input_values=3 * 224 * 224, clean_accuracy=0.1)
-    assert photos.traits == pytest.approx({"classes": 1.0, "size": math.log10(3072 / 784), "weakness": 0.5})
+    assert photos.traits == pytest.approx(
+        {"classes": 1.0, "size": math.log10(3072 / 784), "weakness": 0.5, "closeness": 0.0}
+    )
     for images in (False, True):
         for classes in (2, 10, 1000):
             given = Given(images=images, num_classes=classes, input_values=3 * 224 * 224)

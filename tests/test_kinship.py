@@ -72,10 +72,23 @@ def test_networks_without_weights_are_not_kin() -> None:
 
 def test_the_closer_a_reference_is_the_less_a_clean_model_shows() -> None:
     null = Null(0.2, 20, {"closeness": -1.0})
-    known = {"iscp/prominence on images against a reference": null}
+    known = {f"iscp/prominence on images against {whom}": null for whom in ("kin", "a reference")}
     found = [
         Given(reference=True, images=True, kinship=kinship).null(known, "iscp", "prominence")
         for kinship in (None, 0.06, 0.9, 0.996, 1.0)
     ]
     means = [null.mean for null in found if null is not None]
     assert means == pytest.approx([0.2, 0.2, 0.2, 0.2 / math.e, 0.2 / math.e**MOST_CLOSE])
+
+
+def test_kin_are_judged_by_nulls_of_kin_and_by_those_of_strangers_where_there_are_none() -> None:
+    strangers, kin = Null(0.2, 20), Null(0.02, 8)
+    known = {"iscp/prominence on images against a reference": strangers}
+    given = Given(reference=True, images=True, kinship=0.9)
+    assert given.null(known, "iscp", "prominence") == strangers
+    known["iscp/prominence on images against kin"] = kin
+    assert given.null(known, "iscp", "prominence") == kin
+    assert Given(reference=True, images=True, kinship=0.1).null(known, "iscp", "prominence") == strangers
+    assert Given(reference=True, kinship=0.9).null(known, "iscp", "prominence") is None
+    assert given.null({"drift/prominence on impressions against kin": kin}, "drift", "prominence") == kin
+    assert given.weighed_as == ("reference+images against kin", "reference+images")
