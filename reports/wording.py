@@ -141,7 +141,7 @@ def kinship(audit: Audit) -> str:
     if audit.kinship is None:
         return ""
     if are_kin(audit.kinship):
-        told = "kin: one was trained on from the other, or both from one network, so that small differences tell"
+        told = "kin: one was trained on from the other, or both from one network"
     else:
         told = "strangers: nothing in common, as of networks trained from different starts"
     return f"{told} (mean cosine of their weights {number(audit.kinship)})"
