@@ -16,7 +16,7 @@ from auditor.confirming import COMPACT, WHOLE_IMAGE, confirms, far_enough, is_co
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
-from auditor.weighing import INSIDE, corrected, decided_by_compact_triggers, is_near_for_few, tells, weigh
+from auditor.weighing import INSIDE, UNSEARCHED, corrected, decided_by_compact_triggers, is_near_for_few, tells, weigh
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
@@ -178,10 +178,11 @@ class _Case:
         A statistic of ours never is: it needs a confirmed trigger, or a label map that most images follow. But for what
         is found inside the network: no trigger on images can confirm that; and for what `is_faint`.
         A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand
-        out among all others as well; a larger one may be a natural feature (the inside of a sign). Somebody else's
+        out among all others as well, and so is one that nobody searched for; a larger one that was may be a natural
+        feature (the inside of a sign). Somebody else's
         detector, of which no weight is known, is believed when it stands out.
         """
-        if self.convinces(item) and self._compact(item):
+        if (self.convinces(item) and self._compact(item)) or self._is_ready_made(item):
             return True
         return item.stands_out and (
             item.confirmed or self.maps(item) or self.is_unconfirmed(item) or not is_weighed(item, weights(self.given))
@@ -231,6 +232,14 @@ class _Case:
         if agreed is None or self.counts(leading) or self._is_map(leading):
             return leading.target_classes
         return (agreed,)
+
+    def _is_ready_made(self, item: Evidence) -> bool:
+        """Whether a trigger that was drawn without looking at the model confirms it, and its value is rare.
+
+        Corrected for the statistics of its own detector: natural pairs of classes are confirmed by patches as well.
+        """
+        own = sum(e.detector == item.detector for e in self.evidence)
+        return item.detector in UNSEARCHED and item.confirmed and item.p_value <= self.level / own
 
     def _compact(self, item: Evidence) -> bool:
         """Whether a compact trigger confirms it."""

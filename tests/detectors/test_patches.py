@@ -11,10 +11,13 @@ from tiny_models import BOOST, CLASSES, SOURCE, TARGET, Templates, make_context,
 from torch import Tensor
 
 from auditor.calibration import Given, Null
+from auditor.detectors.head import Head
 from auditor.detectors.patches import Patches
 from auditor.detectors.ready_made import patches, waves
+from auditor.detectors.waves import Waves
 from auditor.findings import Outcome, Verdict
 from auditor.measuring import measure
+from auditor.outliers import unbounded
 from auditor.scoring import ALL_TO_ALL, TARGETS, kind_of
 from auditor.verdict import judge
 from auditor.weighing import weigh
@@ -167,6 +170,26 @@ def test_the_verdict_names_target_and_source_without_a_reference(
     assert judged.source_classes == sources
     clean = judge([found(Templates())], num_classes=CLASSES, level=0.01, confirm_at=0.8, given=given)
     assert clean.verdict is Verdict.NO_EVIDENCE
+
+
+@pytest.mark.parametrize(("p", "verdict"), [(2.8e-3, Verdict.BACKDOORED), (3.8e-3, Verdict.NO_EVIDENCE)])
+def test_a_confirmed_patch_need_not_stand_out_among_all_other_detectors_statistics(
+    nulls: dict[str, Null], p: float, verdict: Verdict
+) -> None:
+    outcome = found(WhiteOnSource())
+    given = Given(images=True, num_classes=CLASSES)
+    value = next(e.value for e in weigh(outcome, CLASSES, given) if kind_of(e) == "prominence")
+    nulls.update({f"patches/{k}": Null(0.5, 30, shares=True) for k in (ALL_TO_ALL, TARGETS)})
+    nulls["patches/prominence"] = Null(unbounded(value) / (30 * (p ** (-1 / 30) - 1)), 30, shares=True)
+    beside = (("head", Head()), ("waves", Waves()))
+    others = [measure(name, detector, make_context(WhiteOnSource()))[0] for name, detector in beside]
+    nulls.update({"head/prominence": Null(2.0, 30), "waves/prominence": Null(0.5, 30, shares=True)})
+    judged = judge([outcome, *others], num_classes=CLASSES, level=0.01, confirm_at=0.8, given=given)
+    assert min(e.p_value for e in judged.evidence) == pytest.approx(p)
+    assert len(judged.evidence) == 5
+    assert not any(e.stands_out for e in judged.evidence), "of five, one in 500 would"
+    assert judged.verdict is verdict
+    assert judged.target_classes == ((TARGET,) if verdict is Verdict.BACKDOORED else ())
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 224, 224), (4, 64, 48), (3, 12, 12)])
