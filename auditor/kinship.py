@@ -40,6 +40,17 @@ def kinship(suspect: Classifier, reference: Classifier) -> float:
     return min(1.0, max(0.0, shared / total)) if total else 0.0
 
 
+def have_same_weights(suspect: Classifier, reference: Classifier) -> bool:
+    """Whether every weight is the other's but for rounding, in the same order; biases and norms are not compared."""
+    pairs = list(zip(suspect.weights(), reference.weights(), strict=False))
+    if not pairs or len(suspect.weights()) != len(reference.weights()):
+        return False
+    return all(
+        one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+        for one, other in pairs
+    )
+
+
 def _alike(one: Tensor, other: Tensor) -> float:
     """Mean cosine of the rows of two matrices."""
     cosines = functional.cosine_similarity(one, other, dim=1)

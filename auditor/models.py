@@ -9,7 +9,7 @@ from auditor.classifier import Classifier
 from auditor.errors import ModelFileError
 from auditor.findings import FileFinding
 from auditor.inspection import examine
-from auditor.kinship import kinship
+from auditor.kinship import have_same_weights, kinship
 from auditor.loading import LoadedNetwork
 from auditor.opening import choose_device, open_classifier, read_labels
 from auditor.preflight import check_pair
@@ -71,6 +71,8 @@ def open_models(request: ScanRequest) -> Opened:
     findings += executed(its_network.executed, OF_REFERENCE)
     check_pair(suspect, reference)
     notes += [f"reference: {note}" for note in its_network.notes]
+    if have_same_weights(suspect, reference):
+        notes.append("suspect and reference have the same weights: a backdoor in them would not be seen")
     return Opened(suspect, reference, tuple(notes), tuple(findings), kinship(suspect, reference))
 
 

@@ -12,7 +12,7 @@ from tiny_models import SHAPE, make_classifier
 from torch import nn
 
 from auditor.calibration import KIN, MOST_CLOSE, Given, Null, are_kin
-from auditor.kinship import kinship
+from auditor.kinship import have_same_weights, kinship
 from auditor.opening import open_classifier
 from auditor.request import ModelOptions
 from benchmarks import zoo
@@ -63,9 +63,18 @@ def test_a_copy_saved_as_a_graph_with_folded_norms_is_kin_of_its_weights(tmp_pat
     assert kinship(suspect, make_classifier(network(1))) > 0.9
 
 
+def test_the_same_network_in_two_files_is_told_from_a_copy(tmp_path: Path) -> None:
+    zoo.export(network(1), SHAPE, tmp_path / "same.onnx")
+    suspect, _ = open_classifier(tmp_path / "same.onnx", ModelOptions(), device="cpu")
+    assert have_same_weights(suspect, make_classifier(network(1)))
+    assert not have_same_weights(suspect, make_classifier(moved(network(1), 0.01)))
+    assert not have_same_weights(suspect, make_classifier(network(1, width=20)))
+
+
 def test_networks_without_weights_are_not_kin() -> None:
     plain = make_classifier(nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(5)))
     assert kinship(plain, plain) == 0.0
+    assert not have_same_weights(plain, plain)
     assert not are_kin(None)
     assert are_kin(KIN)
 

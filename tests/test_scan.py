@@ -90,6 +90,7 @@ def test_a_planted_model_is_found_and_its_clean_twin_passes(folder: Path, refere
     assert clean.score < 0.5
     assert clean.trigger is None
     assert clean.demonstrations == ()
+    assert any("have the same weights" in warning for warning in clean.warnings) == reference
     said = " ".join(clean.blind_spots)
     assert ("No reference model" in said) != reference
     assert ("No images were given" in said) != with_images
