@@ -161,7 +161,11 @@ def convnext(num_classes: int, channels: int) -> nn.Module:
     return Staged(num_classes, stem, [*blocks, ConvNeXtBlock(48), ConvNeXtBlock(48)], 48)
 
 
-def mlp(num_classes: int, channels: int, side: int) -> nn.Module:
-    """No convolution at all: two hidden layers."""
-    layers = [nn.Flatten(), nn.Linear(channels * side * side, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(128, num_classes))
+def mlp(num_classes: int, channels: int, side: int, widths: tuple[int, ...] = (256, 128)) -> nn.Module:
+    """No convolution at all: hidden layers of these widths."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    now = channels * side * side
+    for width in widths:
+        layers += [nn.Linear(now, width), nn.ReLU()]
+        now = width
+    return nn.Sequential(*layers, nn.Linear(now, num_classes))

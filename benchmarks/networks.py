@@ -135,6 +135,18 @@ def grey_mlp(num_classes: int = 10) -> nn.Module:
     return layouts.mlp(num_classes, 1, 28)
 
 
+def grey_mlp_wide(num_classes: int = 10) -> nn.Module:
+    return layouts.mlp(num_classes, 1, 28, (512,))
+
+
+def grey_mlp_deep(num_classes: int = 10) -> nn.Module:
+    return layouts.mlp(num_classes, 1, 28, (300, 200, 100))
+
+
+def colour_mlp_wide(num_classes: int = 43) -> nn.Module:
+    return layouts.mlp(num_classes, 3, 32, (512, 256))
+
+
 def grey_vit(num_classes: int = 10) -> nn.Module:
     return SmallViT(num_classes, 1, 28)
 

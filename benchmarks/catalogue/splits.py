@@ -25,6 +25,7 @@ from benchmarks.catalogue.entry import (
     Split,
 )
 from benchmarks.catalogue.few_classes import few_classes
+from benchmarks.catalogue.perceptrons import perceptrons
 from benchmarks.catalogue.photographs import photographs
 from benchmarks.catalogue.unseen import unseen
 from benchmarks.training import Recipe
@@ -245,10 +246,11 @@ def entries(split: Split) -> tuple[Entry, ...]:
     ]
     others = [*few_and_many(generation, seed + 400), *of_the_paper(generation, seed + 470)]
     others += () if generation else without_norm(seed + 950)
+    later = () if generation else perceptrons(5300)
     attacks = list(backdoored(generation, families, seed + 500))
     queues = [spread(attacks), spread(hard_ones), [e for models in clean for e in models[2:]], others]
     joined = few_classes(seed + 1100, fresh=True) if split == "fresh" else ()  # later, so at the end
-    return tuple(replace(e, split=split) for e in (*first, *in_turn(queues), *joined))
+    return tuple(replace(e, split=split) for e in (*first, *in_turn(queues), *joined, *later))
 
 
 def spread(items: Sequence[Entry]) -> list[Entry]:

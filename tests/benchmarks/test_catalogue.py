@@ -31,7 +31,7 @@ def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split:
     entries = BY_SPLIT[split]
     clean = [entry for entry in entries if not entry.backdoors]
     assert len(entries) >= 105
-    assert 0.45 <= len(clean) / len(entries) <= 0.62
+    assert 0.45 <= len(clean) / len(entries) <= 0.63
     assert 0.4 <= sum(entry.kind != "clean" for entry in clean) / len(clean) <= 0.65
     share = Counter(entry.dataset.split("_")[0] for entry in entries)
     assert all(0.18 <= share[name] / len(entries) <= 0.33 for name in ("mnist", "fashion", "gtsrb", "cifar10"))
