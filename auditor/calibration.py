@@ -60,6 +60,8 @@ class Given:
     """C·H·W of one image"""
     clean_accuracy: float | None = None
     """on labelled images; None where there are none"""
+    dense: bool = False
+    """whether the network has no convolution"""
     kinship: float | None = None
     """of suspect and reference (`auditor.kinship`); None without one"""
 
@@ -103,6 +105,7 @@ class Given:
             "classes": math.log10(min(MOST_CLASSES, max(2, self.num_classes)) / 10),
             "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
             "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
+            "dense": float(self.dense),
             "closeness": closeness(self.kinship),
         }
 

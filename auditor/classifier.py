@@ -9,7 +9,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -101,6 +101,7 @@ class Classifier:
         self.prepare(preprocess or Preprocess())
         self._module = self._own_copy(module)
         self.num_classes = int(self._probe().shape[1])
+        self.facts = replace(facts, dense=self._is_dense())
 
     def prepare(self, preprocess: Preprocess) -> None:
         """From now on, give the network its images prepared like this."""
@@ -194,6 +195,10 @@ class Classifier:
     def weights(self) -> list[Tensor]:
         """Every weight of two dimensions and more as a matrix (outputs, rest), in the network's order."""
         return [flat for flat, _ in self._weights()]
+
+    def _is_dense(self) -> bool:
+        dimensions = [dimensions for _, dimensions in self._weights()]
+        return bool(dimensions) and max(dimensions) == 2
 
     def _weights(self) -> list[tuple[Tensor, int]]:
         """Matrices, and how many dimensions the weights have."""

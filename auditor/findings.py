@@ -211,6 +211,8 @@ class FileFacts:
     architecture: str | None = None
     num_classes: int | None = None
     input_shape: tuple[int, ...] | None = None
+    dense: bool = False
+    """whether the network has weights but no convolution: a multilayer perceptron, say"""
 
 
 @dataclass(frozen=True)

@@ -188,3 +188,15 @@ def test_networks_that_classify_no_such_image(network: nn.Module, shape: tuple[i
 def test_a_trailing_1_by_1_is_flattened() -> None:
     network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1))
     assert make_classifier(network).num_classes == 6
+
+
+@pytest.mark.parametrize(
+    ("network", "dense"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(432, 20), nn.ReLU(), nn.Linear(20, 5)), True),
+        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), False),
+        (nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(5)), False),  # nothing is known of one without weights
+    ],
+)
+def test_a_network_without_convolution_is_told(network: nn.Module, dense: bool) -> None:
+    assert make_classifier(network).facts.dense is dense
