@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from auditor.findings import Curve, Exhibit, Matrix, Measurement, Picture, Statistic, Trigger
-from auditor.outliers import anomaly_index, label_map_index, surprise_among
+from auditor.outliers import anomaly_index, label_map_index
 from auditor.settings import Setting
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ __all__ = [
     "label_map_index",
     "layer_at",
     "shifted_logits",
-    "surprise_among",
 ]
 
 _LAZY = {

@@ -101,7 +101,6 @@ def given_of(audit: Audit, *, images: bool) -> Given:
         input_values=math.prod(audit.model.input_shape or (1, 28, 28)),
         clean_accuracy=audit.images.clean_accuracy,
         dense=audit.model.dense,
-        kinship=audit.kinship,
     )
 
 

@@ -26,19 +26,9 @@ VERSION = 6
 USUAL_ACCURACY = 0.9
 """assumed where no labelled images tell"""
 
-MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS, MOST_CLOSE = 100, 3 * 32 * 32, 0.5, 1.1
+MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS = 100, 3 * 32 * 32, 0.5
 """what the models that nulls were fitted on go up to. Beyond, a null is that of the end: carried on to 3×224×224, the
 slope between drawings and small photos asked for prominences above 1, which there are none of"""
-
-KIN = 0.5
-"""`auditor.kinship` from which suspect and reference are kin: copies come to 0.9 and more, strangers to 0.06 at most"""
-
-AGAINST, AGAINST_KIN = " against a reference", " against kin"
-"""ends of the names of statistics, and the latter of modes, in a calibration"""
-
-CLOSE = 0.96
-"""kinship from which clean copies show less than strangers: one that was trained on as long as its parent was shows as
-much as a network of another seed does, one that was trained on gently a third of that"""
 
 WEAK = 4.0
 """log odds that a weakness of 1 (`Given.traits`) takes off the score: natural features of weakly trained clean networks
@@ -50,7 +40,7 @@ class Given:
     """What the clean distribution of a statistic depends on: what the audit had, and what kind of model it is.
 
     Clean models show other values on their own impressions than on real images, and smaller ones where a reference's
-    are taken off, far smaller ones if that is kin.
+    are taken off.
     """
 
     reference: bool = False
@@ -62,33 +52,19 @@ class Given:
     """on labelled images; None where there are none"""
     dense: bool = False
     """whether the network has no convolution"""
-    kinship: float | None = None
-    """of suspect and reference (`auditor.kinship`); None without one"""
 
     @property
     def mode(self) -> str:
         """What the audit had besides the suspect: ``impressions`` (nothing), ``images``, ``reference`` or both."""
         return mode_of(reference=self.reference, images=self.images)
 
-    @property
-    def kin(self) -> bool:
-        """Whether suspect and reference come of one training."""
-        return are_kin(self.kinship)
-
-    @property
-    def weighed_as(self) -> tuple[str, ...]:
-        """Names of how such audits are weighed, the fitting one first."""
-        return (self.mode + AGAINST_KIN, self.mode) if self.kin else (self.mode,)
-
     def keys(self, detector: str, kind: str) -> tuple[str, ...]:
         """Names of a statistic in the calibration, the fitting one first, then those that are cautious stand-ins."""
         name = f"{detector}/{kind}"
         source = "images" if self.images else "impressions"
-        alone, other = f"{name} on {source}", f"{name} on impressions"
-        if not self.reference:
-            return alone, name
-        strangers = (alone + AGAINST, alone, other + AGAINST)
-        return (alone + AGAINST_KIN, *strangers, other + AGAINST_KIN, name) if self.kin else (*strangers, name)
+        fitting = f"{name} on {source}" + (" against a reference" if self.reference else "")
+        alone, other = f"{name} on {source}", f"{name} on impressions against a reference"
+        return (fitting, alone, other, name) if self.reference else (fitting, name)
 
     def null(self, known: Mapping[str, Null], detector: str, kind: str) -> Null | None:
         """The clean distribution of a statistic for this kind of model; None where none is known."""
@@ -106,20 +82,7 @@ class Given:
             "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
             "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
             "dense": float(self.dense),
-            "closeness": closeness(self.kinship),
         }
-
-
-def closeness(kinship: float | None) -> float:
-    """How close kin are: powers of ten by which their kinship is nearer to 1 than `CLOSE`; 0 to `MOST_CLOSE`."""
-    if kinship is None:
-        return 0.0
-    return min(MOST_CLOSE, max(0.0, math.log10((1 - CLOSE) / max(1e-9, 1 - kinship))))
-
-
-def are_kin(kinship: float | None) -> bool:
-    """Whether suspect and reference have so much in common; None without a reference."""
-    return kinship is not None and kinship >= KIN
 
 
 ALONE = Given()
@@ -187,8 +150,8 @@ class Calibration:
     weights: Weights
     made_by: str = ""
     of_mode: Mapping[str, Weights] = field(default_factory=dict)
-    """`Given.weighed_as` → weights of such audits; ``weights`` where there are none: what a statistic is worth on
-    photographs it is not on class impressions"""
+    """`Given.mode` → weights of such audits; ``weights`` where there are none: what a statistic is worth on photographs
+    it is not on class impressions"""
 
 
 def _weights(score: Any) -> Weights:
@@ -269,5 +232,5 @@ def nulls() -> dict[str, Null]:
 def weights(given: Given) -> Weights:
     """How statistics are weighed together in such an audit of such a model."""
     known = _IN_USE.get() or shipped()
-    model = next((known.of_mode[name] for name in given.weighed_as if name in known.of_mode), known.weights)
+    model = known.of_mode.get(given.mode, known.weights)
     return replace(model, handicap=WEAK * given.traits["weakness"])

@@ -50,8 +50,6 @@ class Context:
     rng: torch.Generator
     """seeded from (root seed, detector name); CPU"""
     reference: Classifier | None = None
-    kin: bool = False
-    """whether suspect and reference come of one training"""
     candidates: tuple[int, ...] = ()
     """classes that earlier detectors singled out, most conspicuous first"""
     deadline: float | None = None

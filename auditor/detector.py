@@ -15,8 +15,6 @@ class Need(StrEnum):
 
     GRADIENTS = "gradients"
     REFERENCE = "reference"
-    KIN = "a reference of the same training"
-    """that the suspect was trained on from, or both from one network (`auditor.kinship`)"""
     IMAGES = "real images"
     CANDIDATES = "candidates"
     """runs after the others, and is told which classes they singled out"""

@@ -22,6 +22,9 @@ from auditor.outliers import wilson
 
 SCHEMA_VERSION = 1
 
+KIN = 0.5
+"""`auditor.kinship` from which suspect and reference are kin: copies come to 0.8 and more, strangers to 0.06 at most"""
+
 
 class Verdict(StrEnum):
     """The four possible answers of an audit."""
@@ -278,6 +281,11 @@ class Audit:
     kinship: float | None = None
     """how much the weights of suspect and reference point the same way, in [0, 1]; None without a reference"""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def kin(self) -> bool:
+        """Whether suspect and reference come of one training."""
+        return self.kinship is not None and self.kinship >= KIN
 
     def class_name(self, index: int) -> str:
         """Class number, with its label where there is one (unescaped)."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from auditor.calibration import Given, are_kin
+from auditor.calibration import Given
 from auditor.context import Context, SearchImages
 from auditor.detector import Detector, Effort, Need
 from auditor.measuring import generator
@@ -55,7 +55,6 @@ class Job:
             input_values=math.prod(suspect.input_shape),
             clean_accuracy=checks.clean_accuracy if checks is not None else None,
             dense=suspect.facts.dense,
-            kinship=models.kinship,
         )
 
     def context(
@@ -73,7 +72,6 @@ class Job:
             images=images,
             rng=generator(self.request.settings.seed, title),
             reference=models.reference,
-            kin=are_kin(models.kinship),
             candidates=candidates,
             deadline=deadline,
             title=title,

@@ -1,8 +1,7 @@
-"""Kinship: whether suspect and reference come of one training.
+"""Kinship: whether suspect and reference come of one training, which the report tells.
 
 A copy that was trained on for a while still points where its parent's weights point, as two copies of one parent do;
-networks of different seeds have nothing in common there. Copies answer alike where strangers do not, so that far
-smaller differences tell: audits against kin are judged by clean distributions of their own (`calibration.Given`).
+networks of different seeds have nothing in common there.
 """
 
 from __future__ import annotations

@@ -54,8 +54,6 @@ def measure(name: str, detector: Detector, ctx: Context) -> tuple[Outcome, bool]
     """
     if Need.REFERENCE in detector.needs and ctx.reference is None:
         return not_needed(name, detector, ctx, "needs a reference model (--reference)"), False
-    if Need.KIN in detector.needs and not ctx.kin:
-        return not_needed(name, detector, ctx, "needs a reference that the suspect was trained on from"), False
     if Need.IMAGES in detector.needs and ctx.images.made:
         return not_needed(name, detector, ctx, "needs real images (--images)"), False
     if Need.GRADIENTS in detector.needs and not ctx.differentiable:

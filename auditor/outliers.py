@@ -15,9 +15,6 @@ Numbers = npt.NDArray[Any]
 MOST_SHARE = 0.995
 """half an image short of all of a hundred"""
 
-LEAST_CHANCE = 1e-30
-"""beyond which a chance is not told apart"""
-
 MAD_TO_SIGMA = 1.4826
 """MAD × this = standard deviation of a normal distribution"""
 
@@ -159,27 +156,15 @@ def exponential_threshold(p: float, mean: float, count: int) -> float:
 def leader_p_value(values: Values) -> float:
     """Chance that the largest of K exchangeable normal values lies this far above the others.
 
-    For statistics without a calibration. 1.0 for fewer than four values or no spread.
-    """
-    return float(10 ** -max(surprise_among(values), default=0.0))
-
-
-def surprise_among(values: Values) -> npt.NDArray[np.float64]:
-    """−log₁₀ of the chance that one of K exchangeable normal values lies this far above the others; (K,) → (K,).
-
-    Student-t prediction interval of each against the rest, Bonferroni over K. 0.0 throughout for fewer than four
-    values, or where one is not finite; 0.0 for a value whose rest has no spread.
+    Student-t prediction interval of the leader against the rest, Bonferroni over K. For statistics without a
+    calibration. 1.0 for fewer than four values or no spread.
     """
     from scipy.stats import t as student_t
 
-    v = np.asarray(values, dtype=np.float64)
-    surprises = np.zeros(len(v))
-    if len(v) < 4 or not np.isfinite(v).all():
-        return surprises
-    for place, value in enumerate(v):
-        rest = np.delete(v, place)
-        spread = rest.std(ddof=1) * np.sqrt(1 + 1 / len(rest))
-        if spread > 0:
-            chance = len(v) * student_t.sf((value - rest.mean()) / spread, len(rest) - 1)
-            surprises[place] = abs(np.log10(np.clip(chance, LEAST_CHANCE, 1.0)))
-    return surprises
+    v = np.sort(np.asarray(values, dtype=np.float64))
+    rest = v[:-1]
+    if len(v) < 4 or not np.isfinite(v).all() or rest.std(ddof=1) == 0:
+        return 1.0
+    n = len(rest)
+    distance = (v[-1] - rest.mean()) / (rest.std(ddof=1) * np.sqrt(1 + 1 / n))
+    return float(min(1.0, len(v) * student_t.sf(distance, n - 1)))

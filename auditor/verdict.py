@@ -16,7 +16,15 @@ from auditor.confirming import COMPACT, WHOLE_IMAGE, confirms, far_enough, is_co
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
-from auditor.weighing import INSIDE, UNSEARCHED, corrected, decided_by_compact_triggers, is_near_for_few, tells, weigh
+from auditor.weighing import (
+    corrected,
+    decided_by_compact_triggers,
+    is_inside,
+    is_near_for_few,
+    is_ready_made,
+    tells,
+    weigh,
+)
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
@@ -182,7 +190,7 @@ class _Case:
         feature (the inside of a sign). Somebody else's
         detector, of which no weight is known, is believed when it stands out.
         """
-        if (self.convinces(item) and self._compact(item)) or self._is_ready_made(item):
+        if (self.convinces(item) and self._compact(item)) or is_ready_made(item, self.evidence, self.level, self.given):
             return True
         return item.stands_out and (
             item.confirmed or self.maps(item) or self.is_unconfirmed(item) or not is_weighed(item, weights(self.given))
@@ -209,11 +217,6 @@ class _Case:
         """Whether it names most classes: what sends all to one or two is a natural feature, or no map."""
         return kind_of(item) == ALL_TO_ALL and 2 * len(item.target_classes) > self.num_classes
 
-    def is_inside(self, item: Evidence) -> bool:
-        """Whether it was found inside the network, far from clean ones, on images that no wish of its own made."""
-        far = item.p_value <= INSIDE.get(item.detector, 0.0)
-        return far and (self.given.images or self.given.reference)
-
     def is_faint(self, item: Evidence) -> bool:
         """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""
         found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger and m.trigger.size > WHOLE_IMAGE]
@@ -221,7 +224,7 @@ class _Case:
 
     def is_unconfirmed(self, item: Evidence) -> bool:
         """Whether it is suspicious though nothing can confirm it."""
-        return self.is_inside(item) or self.is_faint(item)
+        return is_inside(item, self.given) or self.is_faint(item)
 
     def named(self, leading: Evidence) -> tuple[int, ...]:
         """The classes to name: its own, or, where no statistic is reason enough alone, the one that they agree on.
@@ -232,14 +235,6 @@ class _Case:
         if agreed is None or self.counts(leading) or self._is_map(leading):
             return leading.target_classes
         return (agreed,)
-
-    def _is_ready_made(self, item: Evidence) -> bool:
-        """Whether a trigger that was drawn without looking at the model confirms it, and its value is rare.
-
-        Corrected for the statistics of its own detector: natural pairs of classes are confirmed by patches as well.
-        """
-        own = sum(e.detector == item.detector for e in self.evidence)
-        return item.detector in UNSEARCHED and item.confirmed and item.p_value <= self.level / own
 
     def _compact(self, item: Evidence) -> bool:
         """Whether a compact trigger confirms it."""

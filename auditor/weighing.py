@@ -8,7 +8,7 @@ on clean models and is corrected for all statistics judged together (Holm).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,11 +27,10 @@ SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
 LARGE_POWER = "commanding predictive power of larger patterns"
 """names of numbers that a detector tells beside its measurement"""
 
-INSIDE: Mapping[str, float] = {"features": 2e-5}
+INSIDE, SHIFTED = frozenset({"features"}), 2e-5
 """detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
 one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
-model's least, as of `auditor.confirming.FAINT`. `drift` is none of them: training on with one class favoured moves the
-last layer as a backdoor does"""
+model's least, as of `auditor.confirming.FAINT`"""
 
 UNSEARCHED = frozenset({"patches"})
 """detectors that try what was drawn beforehand: a natural feature of the model seldom looks like it, so that what they
@@ -111,6 +110,22 @@ def is_near_for_few(item: Evidence, num_classes: int, given: Given, level: float
     """Whether it is rare, but a ready-made patch that few classes make easy: see `auditor.confirming.FAR_OF_FEW`."""
     few = decided_by_compact_triggers(num_classes, given)
     return few and item.detector in UNSEARCHED and FAR_OF_FEW < item.p_value <= level
+
+
+def is_ready_made(item: Evidence, beside: Sequence[Evidence], level: float, given: Given) -> bool:
+    """Whether a trigger that was drawn without looking at the model confirms it, and its value is rare.
+
+    Corrected for the statistics of its own detector: natural pairs of classes are confirmed by patches as well. On
+    images and without a reference: of class impressions, and of what two networks do not share, more are rare.
+    """
+    if item.detector not in UNSEARCHED or not item.confirmed or given.reference or not given.images:
+        return False
+    return item.p_value <= level / sum(e.detector == item.detector for e in beside)
+
+
+def is_inside(item: Evidence, given: Given) -> bool:
+    """Whether it was found inside the network, far from clean ones, on images that no wish of its own made."""
+    return item.detector in INSIDE and item.p_value <= SHIFTED and (given.images or given.reference)
 
 
 def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:

@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
-from auditor.calibration import AGAINST, AGAINST_KIN, Calibration, Null, Weights, parse, using
+from auditor.calibration import Calibration, Null, Weights, parse, using
 from auditor.confirming import DEFORMED, FAINT, FAR, FAR_ALONE, WAVED
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
 from benchmarks.catalogue import SPLITS
 from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_values
-from benchmarks.judged import Judged, judged
+from benchmarks.judged import MODES, Judged, judged
 from benchmarks.rates import rates
 
 FEWEST = 8
@@ -51,19 +51,14 @@ def fit(every: Sequence[Sample], alarms: Alarms = MappingProxyType({})) -> Calib
 
 
 def of_modes(every: Sequence[Sample], nulls: dict[str, Null], alarms: Alarms) -> dict[str, Weights]:
-    """The weights of each mode of which there are enough audits; those against kin are a mode of their own."""
+    """The weights of each mode of which there are enough audits."""
     found = {}
-    for mode in modes_of(every):
-        own = [s for s in every if s.given.weighed_as[0] == mode]
+    for mode in MODES:
+        own = [s for s in every if s.given.mode == mode]
         planted = sum(s.backdoored for s in own)
         if min(planted, len(own) - planted) >= FEWEST:
             found[mode] = rounded(fit_weights(own, nulls), alarms.get(mode, 0.5))
     return found
-
-
-def modes_of(every: Sequence[Sample]) -> list[str]:
-    """How these audits are weighed."""
-    return sorted({s.given.weighed_as[0] for s in every})
 
 
 def rounded(model: Weights, alarm: float) -> Weights:
@@ -120,9 +115,10 @@ def limit_of(statistic: str, mode: str) -> float | None:
 
 def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms: float) -> dict[str, float]:
     """`alarm_of` each mode."""
+    modes = {s.given.mode for s in every}
     return {
-        mode: alarm_of([v for v, s in zip(verdicts, every, strict=True) if s.given.weighed_as[0] == mode], false_alarms)
-        for mode in modes_of(every)
+        mode: alarm_of([v for v, s in zip(verdicts, every, strict=True) if s.given.mode == mode], false_alarms)
+        for mode in sorted(modes)
     }
 
 
@@ -171,8 +167,6 @@ def renewed(before: dict[str, Any], every: Sequence[Sample], alarms: Alarms = Ma
     statistics = dict(before["statistics"])
     clean = [s for s in every if not s.backdoored]
     near = {key: e.get("near", e.get("slopes", {})) for key, e in statistics.items()}
-    # of kin there are few audits: where nothing is known, traits do to them what they do to strangers
-    near = {k.replace(AGAINST, AGAINST_KIN): slopes for k, slopes in near.items() if k.endswith(AGAINST)} | near
     for key, null in fit_nulls(clean, near).items():
         statistics[key] = {**entry(null), "near": near.get(key, {})}
     found = {**before, "statistics": statistics}
@@ -222,8 +216,8 @@ def main() -> None:
     )
     options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({"score": found["score"], "scores": found["scores"]}, indent=2))
-    for mode in modes_of(every):
-        if rows := [v for v, s in zip(verdicts, every, strict=True) if s.given.weighed_as[0] == mode]:
+    for mode in MODES:
+        if rows := [v for v, s in zip(verdicts, every, strict=True) if s.kept.mode == mode]:
             r = rates(rows)
             print(f"{mode}, architecture unseen: detected {r.detected}, false alarms {r.false_alarms}, "
                   f"false confirmations {r.false_confirmations}, AUROC {r.auroc:.3f}")  # fmt: skip

@@ -26,7 +26,7 @@ from auditor.findings import Evidence
 from auditor.scoring import combine, key_of, kind_of, surprise
 from benchmarks.judged import MODES, Kept, read_kept
 
-TRAITS = ("classes", "size", "weakness", "dense", "closeness")
+TRAITS = ("classes", "size", "weakness", "dense")
 CAP = 3.0
 PRIOR_WEIGHT = 1.0
 """what a statistic counts for as long as the models do not say otherwise"""

@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.archive import outcome_status
-from auditor.calibration import are_kin
 from auditor.findings import Audit, Verdict
 
 from . import wording
@@ -103,7 +102,7 @@ def _head(audit: Audit) -> Text:
 
 def _foot(audit: Audit) -> str:
     reference = wording.clean(audit.reference.name, 80) if audit.reference else "none"
-    reference += " (kin)" if are_kin(audit.kinship) else ""
+    reference += " (kin)" if audit.kin else ""
     return (
         f"reference: {reference}   images: {audit.images.count} ({wording.clean(audit.images.source, 80)})   "
         f"seed: {audit.provenance.seed}   {wording.passes(audit.image_passes)} image passes in "

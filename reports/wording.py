@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auditor.calibration import are_kin
 from auditor.findings import Audit, Evidence, FileFinding, Outcome, Trigger, Verdict
 from auditor.reason import LEAST_P
 from auditor.weighing import FEWEST_CLASSES
@@ -47,7 +46,6 @@ ASKED = {
     "waves": "Does a ready-made, faint wave over the image turn images of other classes into one class?",
     "margin": "Can some image push one class much further above all others than is usual for this model?",
     "features": "Does a shorter shift inside the network turn all images into one class than into the others?",
-    "drift": "Between the reference and the suspect, was the last layer pulled towards one class?",
     "head": "Are the weights of one class in the last layer larger than those of the others?",
     "dominant_pattern": "Does one faint pattern over the whole image pull every image into the same class?",
 }
@@ -140,7 +138,7 @@ def kinship(audit: Audit) -> str:
     """What suspect and reference have to do with each other; empty without a reference."""
     if audit.kinship is None:
         return ""
-    if are_kin(audit.kinship):
+    if audit.kin:
         told = "kin: one was trained on from the other, or both from one network"
     else:
         told = "strangers: nothing in common, as of networks trained from different starts"

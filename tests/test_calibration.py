@@ -66,7 +66,7 @@ def test_large_models_are_judged_as_the_largest_that_were_measured() -> None:
     """A slope carried on from small images would ask of photos for values that no share of images reaches."""
     photos = Given(num_classes=1000, input_values=3 * 224 * 224, clean_accuracy=0.1)
     assert photos.traits == pytest.approx(
-        {"classes": 1.0, "size": math.log10(3072 / 784), "weakness": 0.5, "dense": 0.0, "closeness": 0.0}
+        {"classes": 1.0, "size": math.log10(3072 / 784), "weakness": 0.5, "dense": 0.0}
     )
     for images in (False, True):
         for classes in (2, 10, 1000):

@@ -1,9 +1,8 @@
-"""Whether two networks come of one training, and what audits against kin are judged by."""
+"""Whether two networks come of one training."""
 
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from tiny_models import SHAPE, make_classifier
 from torch import nn
 
-from auditor.calibration import KIN, MOST_CLOSE, Given, Null, are_kin
 from auditor.kinship import have_same_weights, kinship
 from auditor.opening import open_classifier
 from auditor.request import ModelOptions
@@ -46,14 +44,12 @@ def test_a_network_is_its_own_kin_and_a_stranger_is_not() -> None:
     assert kinship(parent, parent) == pytest.approx(1.0, abs=1e-5)
     assert kinship(make_classifier(network(2)), parent) < 0.3
     assert kinship(make_classifier(network(1, width=20)), parent) < 0.3  # few shapes in common
-    assert not are_kin(kinship(make_classifier(network(2)), parent))
 
 
 @pytest.mark.parametrize(("share", "least"), [(0.1, 0.98), (0.5, 0.8)])
 def test_the_further_a_copy_moved_the_less_it_is_kin(share: float, least: float) -> None:
     found = kinship(make_classifier(moved(network(1), share)), make_classifier(network(1)))
     assert least < found < least + 0.15
-    assert are_kin(found)
 
 
 def test_a_copy_saved_as_a_graph_with_folded_norms_is_kin_of_its_weights(tmp_path: Path) -> None:
@@ -75,29 +71,3 @@ def test_networks_without_weights_are_not_kin() -> None:
     plain = make_classifier(nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(5)))
     assert kinship(plain, plain) == 0.0
     assert not have_same_weights(plain, plain)
-    assert not are_kin(None)
-    assert are_kin(KIN)
-
-
-def test_the_closer_a_reference_is_the_less_a_clean_model_shows() -> None:
-    null = Null(0.2, 20, {"closeness": -1.0})
-    known = {f"iscp/prominence on images against {whom}": null for whom in ("kin", "a reference")}
-    found = [
-        Given(reference=True, images=True, kinship=kinship).null(known, "iscp", "prominence")
-        for kinship in (None, 0.06, 0.9, 0.996, 1.0)
-    ]
-    means = [null.mean for null in found if null is not None]
-    assert means == pytest.approx([0.2, 0.2, 0.2, 0.2 / math.e, 0.2 / math.e**MOST_CLOSE])
-
-
-def test_kin_are_judged_by_nulls_of_kin_and_by_those_of_strangers_where_there_are_none() -> None:
-    strangers, kin = Null(0.2, 20), Null(0.02, 8)
-    known = {"iscp/prominence on images against a reference": strangers}
-    given = Given(reference=True, images=True, kinship=0.9)
-    assert given.null(known, "iscp", "prominence") == strangers
-    known["iscp/prominence on images against kin"] = kin
-    assert given.null(known, "iscp", "prominence") == kin
-    assert Given(reference=True, images=True, kinship=0.1).null(known, "iscp", "prominence") == strangers
-    assert Given(reference=True, kinship=0.9).null(known, "iscp", "prominence") is None
-    assert given.null({"drift/prominence on impressions against kin": kin}, "drift", "prominence") == kin
-    assert given.weighed_as == ("reference+images against kin", "reference+images")
