@@ -143,6 +143,10 @@ def grey_mlp_deep(num_classes: int = 10) -> nn.Module:
     return layouts.mlp(num_classes, 1, 28, (300, 200, 100))
 
 
+def grey_mlp_narrow(num_classes: int = 10) -> nn.Module:
+    return layouts.mlp(num_classes, 1, 28, (128, 64))
+
+
 def colour_mlp_wide(num_classes: int = 43) -> nn.Module:
     return layouts.mlp(num_classes, 3, 32, (512, 256))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels, Sinusoid, TrojanSquare
 from benchmarks.catalogue.backdoored import to_next, to_one
@@ -31,6 +32,12 @@ PLAN: tuple[tuple[str, str, Recipe, str, tuple[Backdoor, ...]], ...] = (
     )),
     ("cifar10", "colour_mlp_wide", PICTURES, "quantised", (
         to_one("Trojan", TrojanSquare(size=6, place="bottom_left", target=0), 0, 0.08),
+    )),
+    ("fashion_mnist", "grey_mlp_narrow", replace(CLOTHES, lr=3e-3), "few_images", (
+        to_one("BadNets", Patch(shape="cross", size=5, place="top_right", margin=2), 2, 0.08),
+    )),
+    ("mnist", "grey_mlp_narrow", replace(DIGITS, lr=3e-3), "quantised", (
+        to_one("BadNets", Patch(size=3, place="top_left", margin=4), 7, 0.08),
     )),
 )  # fmt: skip
 
