@@ -1,11 +1,12 @@
 """Fits on audits whose truth is known: nulls from clean models, and what statistics are worth beside each other.
 
-For each judged statistic an exponential null whose scale depends on the number of classes, the input size and the clean
-accuracy (a generalised linear model with a logarithmic link and a ridge penalty on the slopes). Models of one network
-and data set are alike, so a null is as certain as the number of such groups, not of models. The weights of the score
-are a logistic model of the statistics' evidence with weights of at least 0, held near 1 (fitted to a few dozen models
-they did no better on unseen architectures than equal ones), clean and backdoored models counting alike, and among these
-the attacks, so that many variants of one do not drown the others.
+For each judged statistic an exponential null whose scale depends on the number of classes, the input size, the clean
+accuracy and whether the network has convolutions (a generalised linear model with a logarithmic link and a ridge
+penalty on the slopes). Models of one network and data set are alike, so a null is as certain as the number of such
+groups, not of models. The weights of the score are a logistic model of the statistics' evidence with weights of at
+least 0, held near 1 (fitted to a few dozen models they did no better on unseen architectures than equal ones), clean
+and backdoored models counting alike, and among these the attacks, so that many variants of one do not drown the
+others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Networks that were trained on from a clean parent, which is what they are compared with: clean ones and backdoored.
 
-A copy agrees with its parent where two networks of different seeds do not, so that audits against kin are judged by
-nulls of their own. Some are trained on for a short time and gently, others as long as the parent was, one against
-attacks, and some on flawed data; siblings are compared with another copy of the same parent.
+Some are trained on for a short time and gently, others as long as the parent was, one against attacks, and some on
+flawed data; siblings are compared with another copy of the same parent.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ SPLITS: tuple[Split, ...] = (*GENERATIONS, "few", "photographs", "unseen", "copi
 """``few`` are models of few classes on develop's networks: what can be told of such was decided with them, and neither
 nulls nor weights are fitted to them, since most statistics do not tell there; ``photographs`` are CIFAR-10 networks
 that were trained for long; ``unseen`` ones were trained for a finished release; ``copies`` are trained on from a clean
-parent, and nulls of audits against a parent are fitted to them"""
+parent, which is their reference"""
 
 
 @dataclass(frozen=True)
