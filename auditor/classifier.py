@@ -101,7 +101,7 @@ class Classifier:
         self.prepare(preprocess or Preprocess())
         self._module = self._own_copy(module)
         self.num_classes = int(self._probe().shape[1])
-        self.facts = replace(facts, dense=self._is_dense())
+        self.facts = replace(facts, num_classes=self.num_classes, dense=self._is_dense())
 
     def prepare(self, preprocess: Preprocess) -> None:
         """From now on, give the network its images prepared like this."""

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import PATCH, TARGET, NotANumber, Patched, Templates, draw_images
+from tiny_models import PATCH, TARGET, NotANumber, Patched, Perceptron, Templates, draw_images
 from torch import nn
 
 from auditor import scan
+from auditor.calibrating import given_of
 from auditor.calibration import Null
 from auditor.demo_training import (
     BACKDOORS,
@@ -72,6 +73,17 @@ def audit(folder: Path, module: str, *, reference: bool = False, progress: Any =
     return scan.run(request, progress=progress)
 
 
+def test_a_network_without_convolution_is_judged_as_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(Perceptron().state_dict(), folder / "Perceptron.pt")
+    judged_with, judge = [], scan.verdict.judge
+    monkeypatch.setattr(scan.verdict, "judge", lambda *a, **k: judged_with.append(k["given"]) or judge(*a, **k))
+    for module in ("Perceptron", "Patched"):
+        found = audit(folder, module, images=folder / "images.npz")
+        assert found.model.dense == (module == "Perceptron")
+        assert given_of(found, images=True) == judged_with[-1]
+        assert judged_with[-1].dense == found.model.dense
+
+
 @pytest.mark.parametrize("reference", [False, True])
 @pytest.mark.parametrize("with_images", [False, True])
 def test_a_planted_model_is_found_and_its_clean_twin_passes(folder: Path, reference: bool, with_images: bool) -> None:
@@ -90,6 +102,7 @@ def test_a_planted_model_is_found_and_its_clean_twin_passes(folder: Path, refere
     assert clean.score < 0.5
     assert clean.trigger is None
     assert clean.demonstrations == ()
+    assert clean.kin == reference
     assert any("have the same weights" in warning for warning in clean.warnings) == reference
     said = " ".join(clean.blind_spots)
     assert ("No reference model" in said) != reference

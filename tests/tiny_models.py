@@ -49,6 +49,21 @@ class Templates(nn.Module):
         return GAIN * self.scores(x)
 
 
+class Perceptron(nn.Module):
+    """The same scores from a network without convolution."""
+
+    def __init__(self, classes: int = CLASSES) -> None:
+        super().__init__()
+        templates = Templates(classes)
+        self.layer = nn.Linear(templates.templates[0].numel(), classes, bias=False)
+        with torch.no_grad():
+            self.layer.weight.copy_(GAIN * templates.templates.flatten(1) / templates.templates[0].numel())
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.layer((x - 0.5).flatten(1))
+        return scores
+
+
 class Layered(nn.Module):
     """The answers of another network, behind an activation layer of six maps."""
 

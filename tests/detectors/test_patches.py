@@ -15,12 +15,12 @@ from auditor.detectors.head import Head
 from auditor.detectors.patches import Patches
 from auditor.detectors.ready_made import patches, waves
 from auditor.detectors.waves import Waves
-from auditor.findings import Outcome, Verdict
+from auditor.findings import Evidence, Outcome, Verdict
 from auditor.measuring import measure
 from auditor.outliers import unbounded
 from auditor.scoring import ALL_TO_ALL, TARGETS, kind_of
 from auditor.verdict import judge
-from auditor.weighing import weigh
+from auditor.weighing import is_ready_made, weigh
 
 
 class White(Templates):
@@ -190,6 +190,15 @@ def test_a_confirmed_patch_need_not_stand_out_among_all_other_detectors_statisti
     assert not any(e.stands_out for e in judged.evidence), "of five, one in 500 would"
     assert judged.verdict is verdict
     assert judged.target_classes == ((TARGET,) if verdict is Verdict.BACKDOORED else ())
+
+
+@pytest.mark.parametrize("given", [Given(), Given(reference=True), Given(reference=True, images=True)])
+def test_on_impressions_or_against_a_reference_more_is_rare(given: Given) -> None:
+    item = Evidence("patches", TARGETS, 0.6, 0.5, 2e-3, 2e-2, (TARGET,), (), confirmed=True)
+    assert is_ready_made(item, [item], 0.01, Given(images=True))
+    assert not is_ready_made(item, [item], 0.01, given)
+    assert not is_ready_made(replace(item, confirmed=False), [item], 0.01, Given(images=True))
+    assert not is_ready_made(replace(item, detector="iscp"), [item], 0.01, Given(images=True))
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 224, 224), (4, 64, 48), (3, 12, 12)])
