@@ -101,7 +101,7 @@ class Classifier:
         self.prepare(preprocess or Preprocess())
         self._module = self._own_copy(module)
         self.num_classes = int(self._probe().shape[1])
-        self.facts = replace(facts, num_classes=self.num_classes, dense=self._is_dense())
+        self.facts = replace(facts, num_classes=self.num_classes, dense={t.ndim for t in self._weights()} == {2})
 
     def prepare(self, preprocess: Preprocess) -> None:
         """From now on, give the network its images prepared like this."""
@@ -185,25 +185,21 @@ class Classifier:
 
     def head(self) -> Tensor | None:
         """Weights of the last linear layer, (K, features); None where no weight has one row, or column, a class."""
-        for flat, dimensions in reversed(self._weights()):
+        for weight in reversed(self._weights()):
+            flat = _matrix(weight)
             if flat.shape[0] == self.num_classes:
                 return flat
-            if dimensions == 2 and flat.shape[1] == self.num_classes:
+            if weight.ndim == 2 and flat.shape[1] == self.num_classes:
                 return flat.T
         return None
 
     def weights(self) -> list[Tensor]:
         """Every weight of two dimensions and more as a matrix (outputs, rest), in the network's order."""
-        return [flat for flat, _ in self._weights()]
+        return [_matrix(weight) for weight in self._weights()]
 
-    def _is_dense(self) -> bool:
-        dimensions = [dimensions for _, dimensions in self._weights()]
-        return bool(dimensions) and max(dimensions) == 2
-
-    def _weights(self) -> list[tuple[Tensor, int]]:
-        """Matrices, and how many dimensions the weights have."""
+    def _weights(self) -> list[Tensor]:
         tensors = (*self._module.parameters(), *self._module.buffers())
-        return [(t.detach().flatten(1).float().cpu(), t.ndim) for t in tensors if t.ndim >= 2]
+        return [t.detach() for t in tensors if t.ndim >= 2]
 
     def predict(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → (N,) class numbers, any N."""
@@ -277,6 +273,10 @@ class Classifier:
                 f"{tuple(out.shape)}; only image classifiers can be audited"
             )
         return out
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    return weight.flatten(1).float().cpu()
 
 
 def _flat(out: Any) -> Tensor:

@@ -41,12 +41,12 @@ def kinship(suspect: Classifier, reference: Classifier) -> float:
 
 def have_same_weights(suspect: Classifier, reference: Classifier) -> bool:
     """Whether every weight is the other's but for rounding, in the same order; biases and norms are not compared."""
-    pairs = list(zip(suspect.weights(), reference.weights(), strict=False))
-    if not pairs or len(suspect.weights()) != len(reference.weights()):
+    ours, theirs = suspect.weights(), reference.weights()
+    if not ours or [weight.shape for weight in ours] != [weight.shape for weight in theirs]:
         return False
     return all(
-        one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
-        for one, other in pairs
+        torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+        for one, other in zip(ours, theirs, strict=True)
     )
 
 

@@ -187,8 +187,8 @@ class _Case:
         is found inside the network: no trigger on images can confirm that; and for what `is_faint`.
         A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand
         out among all others as well, and so is one that nobody searched for; a larger one that was may be a natural
-        feature (the inside of a sign). Somebody else's
-        detector, of which no weight is known, is believed when it stands out.
+        feature (the inside of a sign). Somebody else's detector, of which no weight is known, is believed when it
+        stands out.
         """
         if (self.convinces(item) and self._compact(item)) or is_ready_made(item, self.evidence, self.level, self.given):
             return True

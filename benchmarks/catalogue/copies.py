@@ -12,7 +12,7 @@ from dataclasses import replace
 from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels, Sinusoid, Warp
 from benchmarks.catalogue.backdoored import from_one, to_one
 from benchmarks.catalogue.clean import plain
-from benchmarks.catalogue.entry import Entry, Family
+from benchmarks.catalogue.entry import OF_THE_PAPER, Entry, Family
 from benchmarks.flaws import Flaw
 from benchmarks.training import Recipe
 
@@ -53,8 +53,9 @@ PLANTED_GENTLY: dict[str, tuple[str, Backdoor]] = {
 }  # fmt: skip
 
 
-def copies(families: Sequence[Family], paper: Family, seed: int) -> Iterator[Entry]:
-    """``paper`` is the bias-map paper's network, whose copies are made as in the paper: with its recipe once more."""
+def copies(families: Sequence[Family], seed: int) -> Iterator[Entry]:
+    """Of the bias-map paper's network, copies are made as in the paper: with its recipe once more."""
+    paper = OF_THE_PAPER
     by_name = {family.name: family for family in (*families, paper)}
     parents = {name: f"{name}_clean1" for name in by_name}
     for entry in plain(paper, seed, 2):

@@ -88,3 +88,8 @@ MNIST_SCALE = Preprocess((0.1307,), (0.3081,))
 FASHION_SCALE = Preprocess((0.286,), (0.353,))
 SIGNS_SCALE = Preprocess((0.34, 0.31, 0.32), (0.27, 0.26, 0.27))
 CIFAR_SCALE = Preprocess((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+
+#: Borji (2020): five epochs of Adam at 1e-3, for the clean network and for the fine-tuning; here on half the images.
+OF_THE_PAPER = Family(
+    "mnist", "grey_bias_map_cnn", Recipe(epochs=4, images=30_000, lr=1e-3, schedule="constant")
+)

@@ -19,6 +19,7 @@ from benchmarks.catalogue.entry import (
     FASHION_SCALE,
     GENERATIONS,
     MNIST_SCALE,
+    OF_THE_PAPER,
     SIGNS_SCALE,
     Entry,
     Family,
@@ -37,10 +38,6 @@ FEW_CLOTHES = Recipe(epochs=3, images=15_000)
 SIGNS = Recipe(epochs=5, lr=4e-3, augment="shift")
 PICTURES = Recipe(epochs=4, images=35_000, lr=4e-3, augment="mirror")
 FEW_PICTURES = replace(PICTURES, images=25_000)
-#: Borji (2020): five epochs of Adam at 1e-3, for the clean network and for the fine-tuning; here on half the images.
-PAPER = Recipe(epochs=4, images=30_000, lr=1e-3, schedule="constant")
-
-OF_THE_PAPER = Family("mnist", "grey_bias_map_cnn", PAPER)
 
 SLOW_SIGNS = replace(SIGNS, epochs=7)
 DEVELOP = {
@@ -213,8 +210,8 @@ def of_the_paper(generation: int, seed: int) -> Iterator[Entry]:
         )  # fmt: skip
         parent = parents[number].name
         yield Entry(
-            f"{family.name}_source_{source}to{target}", "mnist", family.architecture, seed + 5 + number, parent, PAPER,
-            (attack,), parent=parent,
+            f"{family.name}_source_{source}to{target}", "mnist", family.architecture, seed + 5 + number, parent,
+            family.recipe, (attack,), parent=parent,
         )  # fmt: skip
 
 
@@ -231,7 +228,7 @@ def entries(split: Split) -> tuple[Entry, ...]:
         return tuple(replace(e, split=split) for e in unseen(4100))
     if split == "copies":
         networks = [family for row in DEVELOP.values() for family in row]
-        return tuple(replace(e, split=split) for e in copies(networks, OF_THE_PAPER, 5100))
+        return tuple(replace(e, split=split) for e in copies(networks, 5100))
     generation = GENERATIONS.index(split)
     families = (DEVELOP, HELDOUT, FRESH)[generation]
     seed = (1000, 12_000, 23_000)[generation]

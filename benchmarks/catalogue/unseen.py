@@ -25,15 +25,13 @@ from benchmarks.attacks import (
 )
 from benchmarks.catalogue.backdoored import from_one, to_next, to_one
 from benchmarks.catalogue.clean import hard
-from benchmarks.catalogue.entry import CIFAR_SCALE, MNIST_SCALE, SIGNS_SCALE, Entry, Family
+from benchmarks.catalogue.entry import CIFAR_SCALE, MNIST_SCALE, OF_THE_PAPER, SIGNS_SCALE, Entry, Family
 from benchmarks.training import Recipe
 
 DIGITS = Recipe(epochs=4, images=25_000)
 CLOTHES = Recipe(epochs=5, images=25_000)
 SIGNS = Recipe(epochs=7, lr=4e-3, augment="shift")
 PICTURES = Recipe(epochs=6, lr=4e-3, augment="mirror")
-#: Borji (2020): Adam at 1e-3, for the clean network and for the fine-tuning.
-PAPER = Recipe(epochs=4, images=30_000, lr=1e-3, schedule="constant")
 
 FAMILIES = {
     "mnist_mlp": Family("mnist", "grey_mlp", DIGITS, MNIST_SCALE),
@@ -44,7 +42,7 @@ FAMILIES = {
     "fashion_squeeze": Family("fashion_mnist", "grey_squeeze", CLOTHES),
     "gtsrb_convnext": Family("gtsrb", "colour_convnext", SIGNS, SIGNS_SCALE),
     "cifar_squeeze": Family("cifar10", "colour_squeeze", PICTURES),
-    "mnist_bias_map_cnn": Family("mnist", "grey_bias_map_cnn", PAPER),
+    "mnist_bias_map_cnn": OF_THE_PAPER,
 }
 HARD = {
     "fashion_mlp": "weak",
