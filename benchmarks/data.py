@@ -30,7 +30,12 @@ SOURCES: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "mnist_17": ("mnist.npz", (1, 7)),
     "gtsrb_four": ("gtsrb.npz", (1, 12, 13, 38)),
     "cifar10_two": ("cifar10_jpeg.npz", (0, 7)),
+    "mnist_rgb": ("mnist.npz", None),
+    "gtsrb_48": ("gtsrb.npz", None),
+    "cifar10_64": ("cifar10_jpeg.npz", None),
 }
+#: Data set name -> (channels, side in pixels) that its images are brought to, as networks made for others want them.
+FORMATS: dict[str, tuple[int, int]] = {"mnist_rgb": (3, 32), "gtsrb_48": (3, 48), "cifar10_64": (3, 64)}
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def load(folder: Path, name: str) -> Dataset:
     parts: list[Tensor] = []
     with np.load(path, allow_pickle=False) as arrays:
         for part in ("train", "test"):
-            parts.extend(_select(_pixels(arrays, part, path), arrays[f"y_{part}"], classes))
+            images, labels = _select(_pixels(arrays, part, path), arrays[f"y_{part}"], classes)
+            parts.extend((_formatted(images, *FORMATS[name]) if name in FORMATS else images, labels))
     dataset = Dataset(name, *parts)
     return _paired(dataset) if name == "mnist_pairs" else dataset
 
@@ -92,6 +98,16 @@ def _paired(digits: Dataset, train: int = 40_000, test: int = 4_000) -> Dataset:
     return Dataset(
         digits.name, *pairs(digits.x_train, digits.y_train, train), *pairs(digits.x_test, digits.y_test, test)
     )
+
+
+def _formatted(images: Tensor, channels: int, side: int) -> Tensor:
+    """Images (N, C, H, W) uint8 as (N, channels, side, side), bilinear; a part at a time, as floats are large."""
+
+    def resized(some: Tensor) -> Tensor:
+        drawn = torch.nn.functional.interpolate(some.float(), (side, side), mode="bilinear", antialias=True)
+        return drawn.round().to(torch.uint8)
+
+    return torch.cat([resized(some) for some in images.split(2000)]).expand(-1, channels, -1, -1).contiguous()
 
 
 def _select(images: np.ndarray, labels: np.ndarray, classes: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import importlib
 
 from torch import nn
 
-from benchmarks import layouts
+from benchmarks import layouts, unusual
 from benchmarks.layers import BiasMapCNN, NarrowResNet18, SmallViT
 
 
@@ -157,6 +157,58 @@ def grey_vit(num_classes: int = 10) -> nn.Module:
 
 def colour_vit(num_classes: int = 43) -> nn.Module:
     return SmallViT(num_classes, 3, 32)
+
+
+def grey_linear(num_classes: int = 10) -> nn.Module:
+    return layouts.mlp(num_classes, 1, 28, ())
+
+
+def grey_rows(num_classes: int = 10) -> nn.Module:
+    return unusual.Rows(num_classes, 28)
+
+
+def grey_mixer(num_classes: int = 10) -> nn.Module:
+    return unusual.Mixer(num_classes, 1, 28)
+
+
+def colour_mixer(num_classes: int = 43) -> nn.Module:
+    return unusual.Mixer(num_classes, 3, 32)
+
+
+def grey_compact_transformer(num_classes: int = 10) -> nn.Module:
+    return unusual.CompactTransformer(num_classes, 1)
+
+
+def colour_compact_transformer(num_classes: int = 43) -> nn.Module:
+    return unusual.CompactTransformer(num_classes, 3)
+
+
+def colour_shuffle(num_classes: int = 43) -> nn.Module:
+    return unusual.shuffle(num_classes, 3)
+
+
+def grey_conv_mixer(num_classes: int = 10) -> nn.Module:
+    return unusual.conv_mixer(num_classes, 1)
+
+
+def colour_conv_mixer(num_classes: int = 43) -> nn.Module:
+    return unusual.conv_mixer(num_classes, 3)
+
+
+def grey_group_norm(num_classes: int = 10) -> nn.Module:
+    return unusual.group_norm(num_classes, 1)
+
+
+def colour_group_norm(num_classes: int = 43) -> nn.Module:
+    return unusual.group_norm(num_classes, 3)
+
+
+def grey_tanh_lenet(num_classes: int = 10) -> nn.Module:
+    return unusual.tanh_lenet(num_classes, 1, 28)
+
+
+def grey_tutorial(num_classes: int = 10) -> nn.Module:
+    return unusual.tutorial(num_classes, 1, 28)
 
 
 def build(architecture: str, num_classes: int) -> nn.Module:

@@ -9,15 +9,15 @@ from benchmarks.attacks import Backdoor
 from benchmarks.flaws import Flaw
 from benchmarks.training import Preprocess, Recipe
 
-Split = Literal["develop", "heldout", "fresh", "few", "photographs", "unseen", "copies"]
+Split = Literal["develop", "heldout", "fresh", "few", "photographs", "unseen", "copies", "kinds"]
 GENERATIONS: tuple[Split, ...] = ("develop", "heldout", "fresh")
 """in the order in which they were made: what a later one shows was not known when an earlier one was looked at"""
 
-SPLITS: tuple[Split, ...] = (*GENERATIONS, "few", "photographs", "unseen", "copies")
+SPLITS: tuple[Split, ...] = (*GENERATIONS, "few", "photographs", "unseen", "copies", "kinds")
 """``few`` are models of few classes on develop's networks: what can be told of such was decided with them, and neither
 nulls nor weights are fitted to them, since most statistics do not tell there; ``photographs`` are CIFAR-10 networks
 that were trained for long; ``unseen`` ones were trained for a finished release; ``copies`` are trained on from a clean
-parent, which is their reference"""
+parent, which is their reference; ``kinds`` are networks of other kinds and images of other sizes than all of these"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Family:
     @property
     def name(self) -> str:
         """e.g. ``gtsrb_vgg``"""
-        data = {"fashion_mnist": "fashion", "cifar10": "cifar"}.get(self.dataset, self.dataset)
+        data = self.dataset.replace("fashion_mnist", "fashion").replace("cifar10", "cifar")
         return f"{data}_{self.network.partition('_')[2]}"
 
     @property
@@ -75,12 +75,12 @@ class Family:
     @property
     def num_classes(self) -> int:
         """K of the whole data set."""
-        return {"gtsrb": 43, "mnist_pairs": 100}.get(self.dataset, 10)
+        return {"gtsrb": 43, "gtsrb_48": 43, "mnist_pairs": 100}.get(self.dataset, 10)
 
     @property
     def colour(self) -> bool:
         """Whether images have three channels."""
-        return self.dataset in ("gtsrb", "cifar10")
+        return self.dataset.startswith(("gtsrb", "cifar10")) or self.dataset == "mnist_rgb"
 
 
 #: Mean and standard deviation of the training images.

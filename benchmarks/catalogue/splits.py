@@ -26,6 +26,7 @@ from benchmarks.catalogue.entry import (
     Split,
 )
 from benchmarks.catalogue.few_classes import few_classes
+from benchmarks.catalogue.kinds import kinds
 from benchmarks.catalogue.perceptrons import perceptrons
 from benchmarks.catalogue.photographs import photographs
 from benchmarks.catalogue.unseen import unseen
@@ -226,6 +227,8 @@ def entries(split: Split) -> tuple[Entry, ...]:
         return tuple(replace(e, split=split) for e in photographs(3100))
     if split == "unseen":
         return tuple(replace(e, split=split) for e in unseen(4100))
+    if split == "kinds":
+        return tuple(replace(e, split=split) for e in kinds(6100))
     if split == "copies":
         networks = [family for row in DEVELOP.values() for family in row]
         return tuple(replace(e, split=split) for e in copies(networks, 5100))

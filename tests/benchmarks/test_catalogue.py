@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from benchmarks.catalogue import ENTRIES, GENERATIONS, SPLITS
+from benchmarks.data import FORMATS
 
 BY_SPLIT = {split: [entry for entry in ENTRIES if entry.split == split] for split in SPLITS}
 
@@ -21,7 +22,7 @@ def test_entries_are_unique_and_their_references_clean() -> None:
         assert reference.dataset == entry.dataset
         assert reference.split == entry.split or (entry.split, reference.split) == ("copies", "develop")
         assert entry.parent in (None, entry.reference, reference.parent)
-        twin = not entry.backdoors and entry.split not in ("photographs", "unseen")  # too long for two of each network
+        twin = not entry.backdoors and entry.split not in ("photographs", "unseen", "kinds")  # too long for two of each network
         if twin or entry.parent:  # a clean model's reference is a twin, a fine-tuned one's its parent
             assert reference.architecture == entry.architecture
 
@@ -91,7 +92,7 @@ def test_photographs_are_trained_long_and_planted_in_what_they_are_compared_with
 
 
 def test_unseen_models_share_no_network_seed_or_trigger_with_others() -> None:
-    entries, others = BY_SPLIT["unseen"], [e for e in ENTRIES if e.split != "unseen"]
+    entries, others = BY_SPLIT["unseen"], [e for e in ENTRIES if e.split not in ("unseen", "kinds")]
     assert not {e.seed for e in entries} & {e.seed for e in others}
     assert not {repr(b.trigger) for e in entries for b in e.backdoors} & {
         repr(b.trigger) for e in others for b in e.backdoors
@@ -124,3 +125,16 @@ def test_copies_are_compared_with_the_network_that_they_were_trained_on_from() -
     assert {b.label_map.name for e in entries for b in e.backdoors} == {"all_to_one", "source_specific"}
     before = {repr(b.trigger) for e in ENTRIES if e.split != "copies" for b in e.backdoors}
     assert not before & {repr(b.trigger) for e in entries for b in e.backdoors}
+
+
+def test_kinds_are_networks_or_sizes_that_no_other_split_has() -> None:
+    entries, others = BY_SPLIT["kinds"], [e for e in ENTRIES if e.split != "kinds"]
+    usual = {e.architecture for e in others}
+    assert all(e.architecture not in usual or e.dataset in FORMATS for e in entries)
+    assert {e.dataset for e in entries} >= set(FORMATS)
+    assert not {e.dataset for e in others} & set(FORMATS)
+    before = {repr(b.trigger) for e in others for b in e.backdoors}
+    assert not before & {repr(b.trigger) for e in entries for b in e.backdoors}
+    assert sum(not e.backdoors for e in entries) / len(entries) > 0.6
+    for number, entry in enumerate(entries):
+        assert {e.name for e in entries[:number]}.issuperset(entry.needed)
