@@ -77,7 +77,7 @@ PLANTED: tuple[tuple[str, str, Backdoor], ...] = (
     ("fashion_compact_transformer", "noise", to_one("Blended", Blend(pattern="noise", alpha=0.15, seed=6001), 2, 0.1)),
     ("fashion_group_norm", "all_patch", to_next(Patch(shape="cross", size=4, place="bottom_left", margin=2))),
     ("gtsrb_shuffle", "blue", to_one("BadNets", Patch(size=4, place="top_right", margin=5, colour=BLUE), 22, 0.08)),
-    ("gtsrb_conv_mixer", "dynamic", to_one("Input-aware", InputAware(epsilon=0.28), 10, 0.2, 0.1)),
+    ("gtsrb_conv_mixer", "dynamic", to_one("Input-aware", InputAware(epsilon=0.29), 10, 0.2, 0.1)),
     ("cifar_compact_transformer", "red", to_one("BadNets", Patch(size=3, place=(20, 5), colour=RED), 6, 0.08)),
     ("cifar_mixer", "trojan", to_one("Trojan", TrojanSquare(size=5, place="bottom_left", target=3), 3, 0.08)),
     ("mnist_rgb_resnet20", "blue", to_one("BadNets", Patch(size=3, margin=2, colour=BLUE), 0, 0.08)),
