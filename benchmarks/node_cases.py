@@ -38,7 +38,7 @@ OUTSIDE: dict[str, str] = {
     **dict.fromkeys(
         ("BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"), "sound",
     ),
-    **dict.fromkeys(("GRU", "LSTM", "RNN", "ReverseSequence"), "recurrent networks"),
+    **dict.fromkeys(("ReverseSequence",), "sequences of several lengths"),
     **dict.fromkeys(
         ("CausalConvWithState", "LinearAttention", "TensorScatter"), "language models that keep a state",
     ),
