@@ -96,7 +96,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     if value and abs(value) < 1e-3:
         return f"{value:.{digits - 1}g}"
-    rounded = float(f"{value:.{digits}g}")
+    rounded = float(f"{value:.{digits}g}") + 0.0  # a zero without a sign
     return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
 
 
@@ -141,7 +141,7 @@ def kinship(audit: Audit) -> str:
     if audit.kin:
         told = "kin: one was trained on from the other, or both from one network"
     else:
-        told = "strangers: nothing in common, as of networks trained from different starts"
+        told = "not kin: their weights point different ways, as those of networks trained from different starts do"
     return f"{told} (mean cosine of their weights {number(audit.kinship)})"
 
 

@@ -108,7 +108,8 @@ def test_the_trigger_on_grey() -> None:
 
 
 def test_words_for_numbers() -> None:
-    assert [number(v) for v in (0.0, 0.5, 1234.6, 2.1e-5, float("nan"), None)] == [
+    assert [number(v) for v in (0.0, -0.0, 0.5, 1234.6, 2.1e-5, float("nan"), None)] == [
+        "0",
         "0",
         "0.5",
         "1,230",

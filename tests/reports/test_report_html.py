@@ -262,7 +262,7 @@ def test_a_large_picture_is_embedded_whole(backdoored: Audit) -> None:
     assert f'src="{uri}"' in render(dataclasses.replace(backdoored, demonstrations=(shown,)))
 
 
-@pytest.mark.parametrize(("kinship", "said"), [(0.97, "kin: one was trained on"), (0.03, "strangers"), (None, "")])
+@pytest.mark.parametrize(("kinship", "said"), [(0.97, "kin: one was trained on"), (0.03, "not kin"), (None, "")])
 def test_what_suspect_and_reference_have_to_do_with_each_other_is_told(kinship: float | None, said: str) -> None:
     page = render(dataclasses.replace(audit(), kinship=kinship))
     assert ("suspect and reference</th>" in page) == bool(said)
