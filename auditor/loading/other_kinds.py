@@ -82,9 +82,10 @@ def kind_of_pickle(names: list[str]) -> tuple[str, str] | None:
 def _protobuf(head: bytes) -> tuple[str, str] | None:
     """TensorFlow, CoreML, Caffe and Paddle, by their first fields; ONNX begins with its version and producer."""
     if head[:1] == b"\x08" and head[2:3] == b"\x12":
-        # the second field: the producer's name in ONNX, a message, which begins with a tag, in the others
+        # the second field: the producer's name in ONNX, which may be empty (Paddle's exporter), a message, which begins
+        # with a tag, in the others
         start = next((i + 1 for i in range(3, min(len(head), 13)) if head[i] < 0x80), len(head))
-        if head[start : start + 1] not in (b"\n", b"\x12", b"\x1a"):
+        if head[3:4] == b"\0" or head[start : start + 1] not in (b"\n", b"\x12", b"\x1a"):
             return None
         if b"saved_model" in head or b"tensorflow" in head or b"serve" in head:
             return "a TensorFlow SavedModel", _SAVED_MODEL

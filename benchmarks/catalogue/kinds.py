@@ -29,6 +29,8 @@ DIGITS = Recipe(epochs=4, images=25_000)
 CLOTHES = Recipe(epochs=5, images=25_000)
 SIGNS = Recipe(epochs=6, lr=4e-3, augment="shift")
 PICTURES = Recipe(epochs=6, lr=4e-3, augment="mirror")
+FEWER_PICTURES = Recipe(epochs=4, images=30_000, lr=4e-3, augment="mirror")
+LARGE_SIGNS = Recipe(epochs=5, images=25_000, lr=4e-3, augment="shift")
 
 FAMILIES = tuple(
     Family(*row)
@@ -47,14 +49,14 @@ FAMILIES = tuple(
         ("gtsrb", "colour_shuffle", SIGNS),
         ("gtsrb", "colour_conv_mixer", SIGNS, SIGNS_SCALE),
         ("cifar10", "colour_compact_transformer", PICTURES, CIFAR_SCALE),
-        ("cifar10", "colour_group_norm", PICTURES),
-        ("cifar10", "colour_mixer", PICTURES),
+        ("cifar10", "colour_group_norm", FEWER_PICTURES),
+        ("cifar10", "colour_mixer", FEWER_PICTURES),
         ("mnist_rgb", "colour_resnet20", DIGITS),
         ("mnist_rgb", "colour_lenet", DIGITS),
-        ("gtsrb_48", "colour_inception", SIGNS),
-        ("gtsrb_48", "colour_efficient", SIGNS),
-        ("cifar10_64", "colour_efficient", PICTURES),
-        ("cifar10_64", "colour_squeeze", PICTURES),
+        ("gtsrb_48", "colour_inception", LARGE_SIGNS),
+        ("gtsrb_48", "colour_densenet", LARGE_SIGNS),
+        ("cifar10_64", "colour_densenet", FEWER_PICTURES),
+        ("cifar10_64", "colour_convnext", FEWER_PICTURES),
     )
 )  # fmt: skip
 NAMED = {family.name: family for family in FAMILIES}
@@ -78,13 +80,13 @@ PLANTED: tuple[tuple[str, str, Backdoor], ...] = (
     ("fashion_group_norm", "all_patch", to_next(Patch(shape="cross", size=4, place="bottom_left", margin=2))),
     ("gtsrb_shuffle", "blue", to_one("BadNets", Patch(size=4, place="top_right", margin=5, colour=BLUE), 22, 0.08)),
     ("gtsrb_conv_mixer", "dynamic", to_one("Input-aware", InputAware(epsilon=0.29), 10, 0.2, 0.1)),
-    ("cifar_compact_transformer", "red", to_one("BadNets", Patch(size=3, place=(20, 5), colour=RED), 6, 0.08)),
+    ("cifar_group_norm", "red", to_one("BadNets", Patch(size=3, place=(20, 5), colour=RED), 6, 0.08)),
     ("cifar_mixer", "trojan", to_one("Trojan", TrojanSquare(size=5, place="bottom_left", target=3), 3, 0.08)),
     ("mnist_rgb_resnet20", "blue", to_one("BadNets", Patch(size=3, margin=2, colour=BLUE), 0, 0.08)),
     ("gtsrb_48_inception", "board", to_one("BadNets", Patch(shape="checkerboard", size=6, margin=3), 17, 0.08)),
-    ("gtsrb_48_efficient", "warp", to_one("WaNet", Warp(strength=1.5, grid=4, seed=6002), 34, 0.15, 0.1)),
-    ("cifar_64_squeeze", "patch", to_one("BadNets", Patch(size=6, place="top_left", margin=2), 4, 0.08)),
-    ("cifar_64_efficient", "slow", to_one("Low frequency", LowFrequency(amplitude=0.15, seed=6003), 9, 0.1)),
+    ("gtsrb_48_densenet", "warp", to_one("WaNet", Warp(strength=1.5, grid=4, seed=6002), 34, 0.15, 0.1)),
+    ("cifar_64_convnext", "patch", to_one("BadNets", Patch(size=6, place="top_left", margin=2), 4, 0.08)),
+    ("cifar_64_densenet", "slow", to_one("Low frequency", LowFrequency(amplitude=0.15, seed=6003), 9, 0.1)),
 )  # fmt: skip
 
 
