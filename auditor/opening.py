@@ -12,6 +12,7 @@ from auditor.errors import ConfigError, ModelFileError, ModelMismatchError
 from auditor.findings import FileFacts
 from auditor.loading import LoadedNetwork, load_network
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
+from auditor.loading.outputs import told_apart
 from auditor.loading.quoting import quoted
 from auditor.request import ModelOptions
 
@@ -36,6 +37,7 @@ def open_classifier(
     """
     network = _loaded(path, options, template, limits, as_black_box)
     shape = input_shape(options.input_size, network.input_shape, default_shape, network.file_name)
+    network = told_apart(network, shape)
     layout = network.layout if options.layout == "auto" else options.layout
     mean, std = PRESETS["none" if options.preprocess == "auto" else options.preprocess]
     preprocess = Preprocess(

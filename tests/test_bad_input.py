@@ -57,11 +57,6 @@ def boxes_and_scores(folder: Path) -> None:
     onnx.save(model, folder / "bad.onnx")
 
 
-def one_output(folder: Path) -> None:
-    save_onnx(folder / "bad.onnx", untrained(1))
-    fix_output_shape(folder / "bad.onnx", 1)
-
-
 def fix_output_shape(path: Path, outputs: int) -> None:
     import onnx
 
@@ -129,7 +124,6 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], int, list[str]]] = {
     "pickled module": (pickled_module, ["bad.pt"], 2, ["expected", "Sequential", "state"]),
     "images as model": (nothing, ["digits.npz"], 2, ["expected an ONNX", "NumPy"]),
     "two outputs": (boxes_and_scores, ["bad.onnx"], 2, ["expected", "got", "output"]),
-    "one output": (one_output, ["bad.onnx"], 2, ["expected", "classes", "got (4, 1)", "export"]),
     "reference of other classes": (other_classes, REFERENCE, 2, ["expected", "10", "got", "7"]),
     "reference of another size": (other_size, REFERENCE, 2, ["expected", "28", "got", "29"]),
     "missing reference": (nothing, REFERENCE, 2, ["expected a model file", "reference.onnx"]),

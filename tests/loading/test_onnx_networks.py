@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from auditor.loading import LoadedNetwork, load_network
 
 from .conftest import Export, images, perturb, small_cnn
+from .graphs import linear_model, saved
 
 AGREEMENT = 1e-4
 
@@ -276,3 +277,12 @@ def test_half_precision_weights_are_computed_in_float32(
     x = images(3, 1, 12, 12)
     scores, expected = loaded.module(x), network(x)
     assert (scores - expected).abs().max() <= agreement * expected.abs().max()
+
+
+def test_a_file_that_names_no_producer(tmp_path: Path) -> None:
+    """As Paddle's exporter writes it: the name is there, and empty."""
+    model = linear_model()
+    model.producer_name, model.producer_version = "", ""
+    path = saved(model, tmp_path)
+    assert path.read_bytes()[2:6] == b"\x12\0\x1a\0"
+    assert load_network(path).num_classes == 2

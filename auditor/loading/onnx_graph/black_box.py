@@ -81,7 +81,7 @@ def black_box(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
             "export it for a fixed image size"
         )
     scores = queries(torch.rand(sizes.batch or 2, *[int(size or 1) for size in shape]))
-    if scores.dim() != 2 or not 2 <= scores.shape[1] <= limits.classes:
+    if scores.dim() != 2 or not 1 <= scores.shape[1] <= limits.classes:
         raise ModelFileError(
             f"expected one output of shape (N, classes), got {tuple(scores.shape)}; export the class scores alone"
         )

@@ -94,7 +94,7 @@ def network_from_model(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
     meant = prepared if WIDENED in notes else model
     del prepared  # a copy of all weights
     scores = _run(module, images(fixed_batch or 4))
-    if scores.dim() != 2 or not 2 <= scores.shape[1] <= limits.classes:
+    if scores.dim() != 2 or not 1 <= scores.shape[1] <= limits.classes:
         raise ModelFileError(
             f"expected one output of shape (N, classes), got {tuple(scores.shape)}; "
             "this looks like no image classifier: export the class scores alone"

@@ -209,7 +209,7 @@ def _settle(
     batch = sizes[0]
     shape = _shape(module, sizes, limits)
     scores = _run(module, _images(batch or 2, shape), limits)
-    if scores.dim() != 2 or len(scores) != (batch or 2) or not 2 <= scores.shape[1] <= limits.classes:
+    if scores.dim() != 2 or len(scores) != (batch or 2) or not 1 <= scores.shape[1] <= limits.classes:
         raise ModelFileError(
             f"expected one output of shape (N, classes), got {tuple(scores.shape)}; "
             "this looks like no image classifier: export the class scores alone"

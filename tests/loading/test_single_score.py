@@ -1,0 +1,59 @@
+"""A network that gives one score an image, as yes-or-no classifiers do, is one of two classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from auditor.opening import open_classifier
+from auditor.request import ModelOptions
+
+from .conftest import Export, images, small_cnn
+
+
+def opened(path: Path, **options: str) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
+    """Logits of some images, their gradient of class 1 against class 0, and what was noted."""
+    classifier, network = open_classifier(path, ModelOptions(**options), device="cpu", default_shape=(1, 16, 16))  # type: ignore[arg-type]
+    assert classifier.num_classes == classifier.facts.num_classes == 2
+    x = images(5, 1, 16, 16).requires_grad_()
+    logits = classifier.logits(x)
+    (gradient,) = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), x)
+    return logits.detach(), gradient, network.notes
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_one_logit(export: Export, dynamic: bool) -> None:
+    network = small_cnn(classes=1)
+    logits, gradient, notes = opened(export(network, images(2, 1, 16, 16), dynamic=dynamic))
+    assert torch.allclose(logits[:, 1:], network(images(5, 1, 16, 16)), atol=1e-5)
+    assert (logits[:, 0] == 0).all()
+    assert gradient.abs().max() > 0
+    assert any("one score an image: class 1 is where it is high" in note for note in notes)
+
+
+def test_one_probability_is_undone(export: Export) -> None:
+    network = small_cnn(classes=1)
+    plain, slope, _ = opened(export(network, images(2, 1, 16, 16)))
+    logits, gradient, notes = opened(export(nn.Sequential(network, nn.Sigmoid()), images(2, 1, 16, 16)))
+    assert torch.allclose(logits, plain, atol=1e-3)
+    assert torch.allclose(gradient, slope, atol=1e-2 * float(slope.abs().max()))
+    assert any("one probability an image" in note for note in notes)
+
+
+def test_state_dict_of_one_score(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    network = resnet18(num_classes=1)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    classifier, _ = open_classifier(
+        tmp_path / "model.pt", ModelOptions(arch="torchvision:resnet18"), device="cpu", default_shape=(3, 32, 32)
+    )
+    assert classifier.num_classes == 2
+
+
+def test_two_scores_stay_two(export: Export) -> None:
+    _, network = open_classifier(export(small_cnn(classes=2), images(2, 1, 16, 16)), ModelOptions(), device="cpu")
+    assert not any("an image: class 1" in note for note in network.notes)
