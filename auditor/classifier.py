@@ -95,6 +95,8 @@ class Classifier:
         self.fixed_batch = fixed_batch
         self.differentiable = differentiable
         self.outputs: Outputs = "logits"
+        self.temperature = 1.0
+        """what logits are divided by, see `auditor.logit_scale`"""
         self.gradient_images = 0
         self.forward_images = 0
         self._hurried = False
@@ -131,10 +133,10 @@ class Classifier:
         else:
             self.forward_images += len(images)
         if self.outputs == "probabilities":
-            return raw.clamp_min(1e-30).log()
-        if self.outputs == "sigmoids":
-            return torch.logit(raw, eps=1e-7)
-        return raw
+            raw = raw.clamp_min(1e-30).log()
+        elif self.outputs == "sigmoids":
+            raw = torch.logit(raw, eps=1e-7)
+        return raw if self.temperature == 1 else raw / self.temperature
 
     __call__ = logits
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from auditor.classifier import Classifier, Outputs
 from auditor.errors import ModelMismatchError
+from auditor.logit_scale import temperature_of
 from auditor.preparation import in_another_order
 
 LOW_ACCURACY = 0.6
@@ -34,7 +35,8 @@ class Preflight:
 
 
 def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *, role: str = "model") -> Preflight:
-    """Check a classifier on some images (N, C, H, W) and set ``model.outputs`` to what its numbers are.
+    """Check a classifier on some images (N, C, H, W), set ``model.outputs`` to what its numbers are and
+    ``model.temperature`` to what makes them of usual size.
 
     Raises `ModelMismatchError` for fewer than two classes or labels beyond the classes.
     """
@@ -49,6 +51,9 @@ def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *
     model.outputs = _kind_of_outputs(model, sample)
     if model.outputs != "logits":
         warnings.append(f"the {role} gives {model.outputs}, not logits; their logarithm was used instead")
+    model.temperature = temperature_of(model)
+    if model.temperature != 1:
+        warnings.append(f"the {role}'s scores are of unusual size; they were divided by {model.temperature:.3g}")
     with torch.no_grad():
         first, second = model.logits(sample), model.logits(sample)
     if not torch.isfinite(first).all():
@@ -121,7 +126,7 @@ def _no_grad(model: Classifier, images: Tensor) -> Tensor:
 
 
 def _kind_of_outputs(model: Classifier, sample: Tensor) -> Outputs:
-    model.outputs = "logits"
+    model.outputs, model.temperature = "logits", 1.0
     raw = _no_grad(model, sample)
     if not torch.isfinite(raw).all() or raw.min() < 0 or raw.max() > 1 + 1e-5:
         return "logits"
