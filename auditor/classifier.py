@@ -73,7 +73,7 @@ class Classifier:
     """A frozen classifier. ``(N, C, H, W)`` float32 in [0, 1] → ``(N, K)`` logits.
 
     It owns a copy of the network: evaluation mode, parameters without gradients, batch norm folded into the
-    convolutions where the graph allows, channels-last. It counts what passes through it.
+    convolutions where the graph allows, channels-last where it runs so. It counts what passes through it.
     """
 
     def __init__(
@@ -233,8 +233,18 @@ class Classifier:
         for tensor in (*owned.parameters(), *owned.buffers()):
             tensor.requires_grad_(False)
         owned = owned.to(self.device)
-        folded = self._folded(owned)
-        return folded.to(memory_format=torch.channels_last)
+        folded = self._folded(owned).to(memory_format=torch.channels_last)
+        return folded if self._answers(folded) else folded.to(memory_format=torch.contiguous_format)
+
+    def _answers(self, module: nn.Module) -> bool:
+        """Whether it can be asked as it lies in memory: ``x.view(-1, 320)``, of many networks, wants channels first."""
+        x = torch.zeros(self.fixed_batch or 2, *self.input_shape, device=self.device)
+        try:
+            with torch.no_grad():
+                module(x.permute(0, 2, 3, 1) if self.preprocess.layout == "nhwc" else x)
+        except Exception:  # what it is comes up again when the network is asked in earnest
+            return False
+        return True
 
     def _folded(self, module: nn.Module) -> nn.Module:
         """Batch norm folded into convolutions; the module itself where that fails or changes the answers."""

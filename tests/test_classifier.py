@@ -200,3 +200,33 @@ def test_a_trailing_1_by_1_is_flattened() -> None:
 )
 def test_a_network_without_convolution_is_told(network: nn.Module, dense: bool) -> None:
     assert make_classifier(network).facts.dense is dense
+
+
+class Viewing(nn.Module):
+    """Reads its maps as rows without asking how they lie in memory, as networks of many tutorials do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4 * 10 * 10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.fc(self.conv(x).view(-1, 400))
+        return scores
+
+
+@pytest.mark.parametrize("fixed_batch", [None, 3])
+def test_networks_that_want_channels_first_in_memory(fixed_batch: int | None) -> None:
+    network, (images, _) = Viewing(), draw_images(6)
+    model = make_classifier(network, fixed_batch=fixed_batch)
+    images.requires_grad_()
+    torch.testing.assert_close(model(images), network(images))
+    (gradient,) = torch.autograd.grad(model(images)[:, 0].sum(), images)
+    assert gradient.abs().max() > 0
+
+
+def test_others_have_channels_last() -> None:
+    """Convolutions are faster so."""
+    model = make_classifier(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 5)))
+    (weight,) = (p for p in model._module.parameters() if p.ndim == 4)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
