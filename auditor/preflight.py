@@ -9,11 +9,14 @@ from torch import Tensor
 
 from auditor.classifier import Classifier, Outputs
 from auditor.errors import ModelMismatchError
-from auditor.logit_scale import temperature_of
+from auditor.first_look import FirstLook, first_look
 from auditor.preparation import in_another_order
 
 LOW_ACCURACY = 0.6
 """clean accuracy below which the preprocessing is doubted"""
+
+TOO_SAME = 0.95
+"""`FirstLook.sameness` from which a model is asked about nothing that it knows, unless labelled images say otherwise"""
 
 NEAR_CHANCE = 0.1
 """how far from guessing to always right an accuracy must be before anything can be concluded"""
@@ -49,11 +52,9 @@ def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *
     blockers: list[str] = []
     sample = images[:32].to(model.device)
     model.outputs = _kind_of_outputs(model, sample)
-    if model.outputs != "logits":
-        warnings.append(f"the {role} gives {model.outputs}, not logits; their logarithm was used instead")
-    model.temperature = temperature_of(model)
-    if model.temperature != 1:
-        warnings.append(f"the {role}'s scores are of unusual size; they were divided by {model.temperature:.3g}")
+    seen = first_look(model)
+    model.temperature = seen.temperature
+    warnings += _outputs_in_words(model, role)
     with torch.no_grad():
         first, second = model.logits(sample), model.logits(sample)
     if not torch.isfinite(first).all():
@@ -70,7 +71,9 @@ def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *
     if labels is None and len(answers) >= 50 and len(answers.unique()) == 1:
         warnings.append(f"the {role} answers class {int(answers[0])} for every image; is its preprocessing right?")
     accuracy = None
-    if labels is not None:
+    if labels is None:
+        blockers += _untrained(seen, role)
+    else:
         accuracy, doubts, hopeless = _right(model, answers, labels[:1000], role)
         warnings += doubts
         blockers += hopeless
@@ -88,6 +91,29 @@ def _right(model: Classifier, answers: Tensor, labels: Tensor, role: str) -> tup
     if _hardly_sees(accuracy, model.num_classes):
         return accuracy, [], [_near_chance(accuracy, model.num_classes, role)]
     return accuracy, [_in_doubt(accuracy, role)], []
+
+
+def _outputs_in_words(model: Classifier, role: str) -> list[str]:
+    """What was done to a model's numbers before they are used."""
+    words = []
+    if model.outputs != "logits":
+        words.append(f"the {role} gives {model.outputs}, not logits; their logarithm was used instead")
+    if model.temperature != 1:
+        words.append(f"the {role}'s scores are of unusual size; they were divided by {model.temperature:.3g}")
+    return words
+
+
+def _untrained(seen: FirstLook, role: str) -> list[str]:
+    """Nothing can be concluded of a network that knows nothing, and to such any pattern is a trigger."""
+    if seen.untouched:
+        return [f"the last layer of the {role} is as torch makes it, so it is untrained; give the trained model's file"]
+    if seen.sameness < TOO_SAME:
+        return []
+    return [
+        f"the {role} gives nearly the same scores to every picture ({seen.sameness:.1%} of what they vary by): it is "
+        "untrained, or trained on other pixels (--preprocess, --mean, --std, --range, --layout); check that, or give "
+        "labelled --images"
+    ]
 
 
 def _hardly_sees(accuracy: float, num_classes: int) -> bool:

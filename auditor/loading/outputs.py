@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +18,16 @@ _PROBES = (1.0, 30.0, 1000.0)
 """how large the random pixels are that tell a probability, which stays in [0, 1], from a score"""
 
 
-class FirstOutput(nn.Module):
-    """A network with auxiliary heads, which answers with its scores alone."""
+class OneOutput(nn.Module):
+    """A network with several outputs, which answers with one of them: its first, unless ``which`` says another."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, which: int | str = 0) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.which = network, which
 
     def forward(self, x: Tensor) -> Tensor:
-        scores = self.network(x)
-        return scores if isinstance(scores, Tensor) else scores[0]
+        answer = self.network(x)
+        return answer if isinstance(answer, Tensor) else answer[self.which]
 
 
 class TwoClasses(nn.Module):
@@ -46,21 +48,40 @@ class TwoClasses(nn.Module):
 
 @torch.no_grad()
 def told_apart(network: LoadedNetwork, shape: tuple[int, int, int]) -> LoadedNetwork:
-    """The network, for images of ``shape`` (C, H, W); one that gives a single score an image as one of two classes.
+    """The network, for images of ``shape`` (C, H, W), with one output of class scores.
 
-    What cannot be run on random images is left as it is, for the caller to find.
+    Of several outputs, as of networks that give their features too, the scores are chosen. A single score an image is
+    that of two classes. What cannot be run on random images is left as it is, for the caller to find.
     """
     c, h, w = shape
     size = (c, h, w) if network.layout == "nchw" else (h, w, c)
     images = torch.randn(network.fixed_batch or 4, *size, generator=torch.Generator().manual_seed(0))
     try:
-        scores = [network.module(images * reach) for reach in _PROBES]
+        answers = [network.module(images * reach) for reach in _PROBES]
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
         return network
-    if any(not isinstance(s, Tensor) or s.shape != (len(images), 1) for s in scores):
+    if not isinstance(answers[0], Tensor):
+        which = _scores_among(answers[0], len(images))
+        if which is None:
+            return network
+        taken = tuple(answers[0][which].shape)
+        note = f"the network has several outputs; its scores are taken to be those of shape (N, {taken[1]})"
+        network = replace(network, module=OneOutput(network.module, which).eval(), notes=(*network.notes, note))
+        answers = [answer[which] for answer in answers]
+    if any(answer.shape != (len(images), 1) for answer in answers):
         return network
-    share = all(bool(((s >= 0) & (s <= 1)).all()) for s in scores)
+    share = all(bool(((answer >= 0) & (answer <= 1)).all()) for answer in answers)
     meant = "probability" if share else "score"
     note = f"the network gives one {meant} an image: class 1 is where it is high, class 0 where it is low"
     module = TwoClasses(network.module, share=share).eval()
     return replace(network, module=module, num_classes=2, notes=(*network.notes, note))
+
+
+def _scores_among(answer: Any, images: int) -> int | str | None:
+    """Which output holds the class scores: one called logits, else the narrowest of those that have a row an image."""
+    named = answer.items() if isinstance(answer, Mapping) else enumerate(answer) if isinstance(answer, Sequence) else ()
+    rows = {key: value.shape[1] for key, value in named if isinstance(value, Tensor) and value.shape[:-1] == (images,)}
+    if "logits" in rows:
+        return "logits"
+    # features are wider than scores as a rule; of heads that are alike, the first is the network's own
+    return min(rows, key=lambda key: (rows[key] < 2, rows[key]), default=None)

@@ -13,7 +13,7 @@ from auditor.errors import ArchitectureError
 from auditor.loading.file_format import Kind, sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import LoadedNetwork
-from auditor.loading.outputs import FirstOutput
+from auditor.loading.outputs import OneOutput
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_weights.architectures import named, nearest, recognise
 from auditor.loading.torch_weights.checkpoints import Candidate, preferred
@@ -40,7 +40,7 @@ def load_state_dict(
     fitted = _named(arch, candidates, limits) if arch is not None else _recognised(candidates, limits)
     if fitted is None:
         return _from_template(path, kind, candidates, template, limits)
-    module = FirstOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
+    module = OneOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
     return LoadedNetwork(
         module=module.eval().requires_grad_(False).float(),
         input_shape=None,

@@ -1,4 +1,4 @@
-"""A network that gives one score an image, as yes-or-no classifiers do, is one of two classes."""
+"""Networks with a single score an image, as yes-or-no classifiers have, and those with more than their scores."""
 
 from __future__ import annotations
 
@@ -57,3 +57,35 @@ def test_state_dict_of_one_score(tmp_path: Path) -> None:
 def test_two_scores_stay_two(export: Export) -> None:
     _, network = open_classifier(export(small_cnn(classes=2), images(2, 1, 16, 16)), ModelOptions(), device="cpu")
     assert not any("an image: class 1" in note for note in network.notes)
+
+
+class Several(nn.Module):
+    """A classifier of three classes that gives its features too, in some form."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.body, self.head, self.form = nn.Conv2d(1, 6, 3), nn.Linear(6, 3), form
+
+    def forward(self, x: torch.Tensor) -> object:
+        features = self.body(x).relu().mean((2, 3))
+        scores = self.head(features)
+        forms = {"after": (features, scores), "before": [scores, features], "named": {"x": features, "logits": scores}}
+        return forms[self.form]
+
+
+SEVERAL = {form: (lambda form=form, **_: Several(form)) for form in ("after", "before", "named")}
+
+
+@pytest.mark.parametrize("form", SEVERAL)
+def test_scores_are_found_among_several_outputs(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Several(form)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    monkeypatch.setattr(f"{__name__}.made", SEVERAL[form], raising=False)
+    classifier, loaded = open_classifier(
+        tmp_path / "model.pt", ModelOptions(arch=f"{__name__}:made"), device="cpu", default_shape=(1, 12, 12)
+    )
+    x = images(4, 1, 12, 12)
+    answer = network(x)
+    expected = answer["logits"] if isinstance(answer, dict) else answer[1 if form == "after" else 0]
+    assert torch.allclose(classifier.logits(x), expected, atol=1e-6)
+    assert any("several outputs" in note and "(N, 3)" in note for note in loaded.notes)
