@@ -5,8 +5,6 @@ Normalisation, value range, layout and fixed batch sizes live inside, so that no
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from auditor.errors import ConfigError, ModelMismatchError
 from auditor.findings import FileFacts
+from auditor.own_copy import own_copy
 
 Outputs = Literal["logits", "probabilities", "sigmoids"]
 
@@ -101,7 +100,7 @@ class Classifier:
         self.forward_images = 0
         self._hurried = False
         self.prepare(preprocess or Preprocess())
-        self._module = self._own_copy(module)
+        self._module, self._writes_on_images = own_copy(module, self._sample())
         self.num_classes = int(self._probe().shape[1])
         self.facts = replace(facts, num_classes=self.num_classes, dense={t.ndim for t in self._weights()} == {2})
 
@@ -215,8 +214,10 @@ class Classifier:
         x = images if self._identity else torch.addcmul(self._shift, images, self._scale)
         if self.preprocess.layout == "nhwc":
             x = x.permute(0, 2, 3, 1)
+        x = x.clone() if self._writes_on_images else x
         if self.fixed_batch is None or len(x) == self.fixed_batch:
-            return _flat(self._module(x))
+            out = _flat(self._module(x))
+            return out.unsqueeze(0) if out.ndim == 1 == len(x) else out  # squeezed, where there is one image
         return self._in_fixed_batches(x, self.fixed_batch)
 
     def _in_fixed_batches(self, x: Tensor, size: int) -> Tensor:
@@ -228,45 +229,11 @@ class Classifier:
             pieces.append(_flat(self._module(padded))[: len(piece)])
         return torch.cat(pieces)
 
-    def _own_copy(self, module: nn.Module) -> nn.Module:
-        owned = copy.deepcopy(module).eval().float()
-        for tensor in (*owned.parameters(), *owned.buffers()):
-            tensor.requires_grad_(False)
-        owned = owned.to(self.device)
-        folded = self._folded(owned).to(memory_format=torch.channels_last)
-        return folded if self._answers(folded) else folded.to(memory_format=torch.contiguous_format)
-
-    def _answers(self, module: nn.Module) -> bool:
-        """Whether it can be asked as it lies in memory: ``x.view(-1, 320)``, of many networks, wants channels first."""
-        x = torch.zeros(self.fixed_batch or 2, *self.input_shape, device=self.device)
-        try:
-            with torch.no_grad():
-                module(x.permute(0, 2, 3, 1) if self.preprocess.layout == "nhwc" else x)
-        except Exception:  # what it is comes up again when the network is asked in earnest
-            return False
-        return True
-
-    def _folded(self, module: nn.Module) -> nn.Module:
-        """Batch norm folded into convolutions; the module itself where that fails or changes the answers."""
-        from torch.fx.experimental.optimization import fuse
-
-        if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
-            return module
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                folded = fuse(module)
-            generator = torch.Generator().manual_seed(0)
-            x = torch.rand(self.fixed_batch or 2, *self.input_shape, generator=generator).to(self.device)
-            if self.preprocess.layout == "nhwc":
-                x = x.permute(0, 2, 3, 1)
-            with torch.no_grad():
-                before, after = module(x), folded(x)
-            if torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
-                return folded
-        except Exception:  # tracing user code can fail in any way; folding only saves time
-            pass
-        return module
+    def _sample(self) -> Tensor:
+        """A batch of noise as the network takes it."""
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(self.fixed_batch or 2, *self.input_shape, generator=generator).to(self.device)
+        return x.permute(0, 2, 3, 1) if self.preprocess.layout == "nhwc" else x
 
     def _probe(self) -> Tensor:
         """Logits of one grey image; says in one sentence when the network does not take the declared size."""

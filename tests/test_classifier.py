@@ -230,3 +230,26 @@ def test_others_have_channels_last() -> None:
     model = make_classifier(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 5)))
     (weight,) = (p for p in model._module.parameters() if p.ndim == 4)
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class Careless(nn.Module):
+    """Prepares the images where they lie, and squeezes what it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = Templates()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.sub_(0.1).add_(0.1)).squeeze()  # type: ignore[no-any-return]
+
+
+def test_images_are_not_changed_by_a_network_that_writes_on_them() -> None:
+    images, labels = draw_images(6)
+    before = images.clone()
+    model = make_classifier(Careless())
+    assert torch.equal(model.predict(images), labels)
+    assert torch.equal(images, before)
+    assert model(images[:1]).shape == (1, 5)
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(model(images)[:, 0].sum(), images)
+    assert gradient.abs().max() > 0
