@@ -65,13 +65,23 @@ def first_look(model: Classifier) -> FirstLook:
 
 
 def is_untouched(head: Tensor | None) -> bool:
-    """Whether weights (K, features) of a last layer are still uniform up to 1/√features, as ``nn.Linear`` starts.
+    """Whether weights (K, features) of a last layer are still uniform up to a bound that layers start with.
 
-    By the Kolmogorov-Smirnov distance, of 1 in 1,000 untouched ones exceeded. Training moves some beyond the bound.
+    ``nn.Linear`` starts with 1/√features, others with 1/√K or as Glorot and Bengio (2010) and He et al. (2015) have it.
+    By the Kolmogorov-Smirnov distance, of 1 in 1,000 untouched ones exceeded. Training moves some weights beyond the
+    bound. Of starts from a normal distribution, which has no edge, trained ones cannot be told as surely.
     """
     if head is None or head.numel() < FEWEST:
         return False
-    scaled = (head.abs() * head.shape[1] ** 0.5).flatten().sort().values.double()
-    ranks = torch.arange(1, len(scaled) + 1) / len(scaled)
-    distance = max(float((ranks - scaled).abs().max()), float((scaled - ranks + 1 / len(scaled)).abs().max()))
-    return float(scaled[-1]) <= 1 + 1e-5 and distance <= KS_AT_1_IN_1000 / len(scaled) ** 0.5
+    classes, features = head.shape
+    sizes = head.abs().flatten().double().sort().values
+    bounds = (1 / features, 1 / classes, 6 / features, 6 / (features + classes))
+    return any(_is_uniform(sizes / bound**0.5) for bound in bounds)
+
+
+def _is_uniform(sizes: Tensor) -> bool:
+    """Whether ascending numbers could be drawn evenly from 0 to 1."""
+    count = len(sizes)
+    ranks = torch.arange(1, count + 1) / count
+    distance = max(float((ranks - sizes).abs().max()), float((sizes - ranks + 1 / count).abs().max()))
+    return float(sizes[-1]) <= 1 + 1e-5 and distance <= KS_AT_1_IN_1000 / count**0.5
