@@ -29,8 +29,9 @@ NOTHING = 1e-6
 
 SCENES, LEAVES = 64, 32
 
-FEWEST, KS_AT_1_IN_1000 = 64, 1.95
-"""weights from which a distribution can be told, and the critical distance times the root of their number"""
+FEWEST, FEWEST_OF_OTHERS, KS_AT_1_IN_1000 = 64, 2000, 1.95
+"""weights from which the start of ``nn.Linear`` can be told, and from which others, which small trained heads resemble
+by chance; and the critical distance times the root of their number"""
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,20 @@ def is_untouched(head: Tensor | None) -> bool:
     """Whether weights (K, features) of a last layer are still uniform up to a bound that layers start with.
 
     ``nn.Linear`` starts with 1/√features, others with 1/√K or as Glorot and Bengio (2010) and He et al. (2015) have it.
-    By the Kolmogorov-Smirnov distance, of 1 in 1,000 untouched ones exceeded. Training moves some weights beyond the
-    bound. Of starts from a normal distribution, which has no edge, trained ones cannot be told as surely.
+    By the Kolmogorov-Smirnov distance, of 1 in 1,000 untouched ones exceeded, and the edge, which training blurs. Of
+    starts from a normal distribution, which has none, trained ones cannot be told as surely.
     """
     if head is None or head.numel() < FEWEST:
         return False
     classes, features = head.shape
     sizes = head.abs().flatten().double().sort().values
-    bounds = (1 / features, 1 / classes, 6 / features, 6 / (features + classes))
-    return any(_is_uniform(sizes / bound**0.5) for bound in bounds)
+    others = (1 / classes, 6 / features, 6 / (features + classes)) if head.numel() >= FEWEST_OF_OTHERS else ()
+    return any(_is_uniform(sizes / bound**0.5) for bound in (1 / features, *others))
 
 
 def _is_uniform(sizes: Tensor) -> bool:
-    """Whether ascending numbers could be drawn evenly from 0 to 1."""
-    count = len(sizes)
+    """Whether ascending numbers could be drawn evenly from 0 to 1, up to the edge."""
+    count, largest = len(sizes), float(sizes[-1])
     ranks = torch.arange(1, count + 1) / count
     distance = max(float((ranks - sizes).abs().max()), float((sizes - ranks + 1 / count).abs().max()))
-    return float(sizes[-1]) <= 1 + 1e-5 and distance <= KS_AT_1_IN_1000 / count**0.5
+    return 1 - 8 / count <= largest <= 1 + 1e-5 and distance <= KS_AT_1_IN_1000 / count**0.5

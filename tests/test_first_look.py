@@ -83,7 +83,7 @@ def test_heads_that_were_trained_are_told_from_untouched_ones(features: int) -> 
         weight = nn.Linear(features, 10).weight.detach()
     noise = torch.randn(weight.shape, generator=rng) * weight.std()
     assert is_untouched(weight)
-    assert is_untouched(nn.init.xavier_uniform_(torch.empty(10, features), generator=rng))
+    assert is_untouched(nn.init.xavier_uniform_(torch.empty(10, features), generator=rng)) == (features == 500)
     assert not is_untouched(weight + 0.2 * noise)  # hardly trained
     assert not is_untouched(weight * 0.5)
     assert not is_untouched(noise)
