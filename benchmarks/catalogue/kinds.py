@@ -23,12 +23,10 @@ from benchmarks.attacks import (
 from benchmarks.catalogue.backdoored import to_next, to_one
 from benchmarks.catalogue.clean import hard
 from benchmarks.catalogue.entry import CIFAR_SCALE, MNIST_SCALE, SIGNS_SCALE, Entry, Family
+from benchmarks.catalogue.unseen import CLOTHES, DIGITS, PICTURES
 from benchmarks.training import Recipe
 
-DIGITS = Recipe(epochs=4, images=25_000)
-CLOTHES = Recipe(epochs=5, images=25_000)
 SIGNS = Recipe(epochs=6, lr=4e-3, augment="shift")
-PICTURES = Recipe(epochs=6, lr=4e-3, augment="mirror")
 FEWER_PICTURES = Recipe(epochs=4, images=30_000, lr=4e-3, augment="mirror")
 LARGE_SIGNS = Recipe(epochs=5, images=25_000, lr=4e-3, augment="shift")
 
