@@ -95,7 +95,7 @@ class Classifier:
         self.differentiable = differentiable
         self.outputs: Outputs = "logits"
         self.temperature = 1.0
-        """what logits are divided by, see `auditor.logit_scale`"""
+        """what logits are divided by, see `auditor.first_look`"""
         self.gradient_images = 0
         self.forward_images = 0
         self._hurried = False
@@ -216,9 +216,13 @@ class Classifier:
             x = x.permute(0, 2, 3, 1)
         x = x.clone() if self._writes_on_images else x
         if self.fixed_batch is None or len(x) == self.fixed_batch:
-            out = _flat(self._module(x))
-            return out.unsqueeze(0) if out.ndim == 1 == len(x) else out  # squeezed, where there is one image
+            return self._rows(x)
         return self._in_fixed_batches(x, self.fixed_batch)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """What the network answers, a row an image; some squeeze it where there is one."""
+        out = _flat(self._module(x))
+        return out.unsqueeze(0) if out.ndim == 1 == len(x) else out
 
     def _in_fixed_batches(self, x: Tensor, size: int) -> Tensor:
         """Graphs with a literal batch: pad the last piece, drop the padding's answers."""
@@ -226,7 +230,7 @@ class Classifier:
         for piece in x.split(size):
             missing = size - len(piece)
             padded = torch.cat([piece, piece[-1:].expand(missing, *piece.shape[1:])]) if missing else piece
-            pieces.append(_flat(self._module(padded))[: len(piece)])
+            pieces.append(self._rows(padded)[: len(piece)])
         return torch.cat(pieces)
 
     def _sample(self) -> Tensor:

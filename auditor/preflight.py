@@ -68,10 +68,10 @@ def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *
             warnings.append(f"the {role} answers an image differently depending on the others in its batch")
     blockers += _gradient_blockers(model, sample, role)
     answers = model.predict(images[:1000])
-    if labels is None and len(answers) >= 50 and len(answers.unique()) == 1:
-        warnings.append(f"the {role} answers class {int(answers[0])} for every image; is its preprocessing right?")
     accuracy = None
     if labels is None:
+        if len(answers) >= 50 and len(answers.unique()) == 1:
+            warnings.append(f"the {role} answers class {int(answers[0])} for every image; is its preprocessing right?")
         blockers += _untrained(seen, role)
     else:
         accuracy, doubts, hopeless = _right(model, answers, labels[:1000], role)

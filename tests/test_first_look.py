@@ -86,6 +86,7 @@ def test_heads_that_were_trained_are_told_from_untouched_ones(features: int) -> 
     assert is_untouched(nn.init.xavier_uniform_(torch.empty(10, features), generator=rng)) == (features == 500)
     assert not is_untouched(weight + 0.2 * noise)  # hardly trained
     assert not is_untouched(weight * 0.5)
+    assert not is_untouched(weight * 0.94)  # evenly spread, though not up to the edge
     assert not is_untouched(noise)
     assert not is_untouched(None)
 

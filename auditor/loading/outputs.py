@@ -57,24 +57,31 @@ def told_apart(network: LoadedNetwork, shape: tuple[int, int, int]) -> LoadedNet
     size = (c, h, w) if network.layout == "nchw" else (h, w, c)
     images = torch.randn(network.fixed_batch or 4, *size, generator=torch.Generator().manual_seed(0))
     try:
-        answers = [network.module(images * reach) for reach in _PROBES]
+        answer = network.module(images.clone())
+        if not isinstance(answer, Tensor):
+            which = _scores_among(answer, len(images))
+            if which is None:
+                return network
+            answer = answer[which]
+            note = f"the network has several outputs; its scores are taken to be those of shape (N, {answer.shape[1]})"
+            network = _as(network, OneOutput(network.module, which), note)
+        if answer.shape != (len(images), 1):
+            return network
+        share = all(_in_unit_range(network.module(images * reach)) for reach in _PROBES)
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
         return network
-    if not isinstance(answers[0], Tensor):
-        which = _scores_among(answers[0], len(images))
-        if which is None:
-            return network
-        taken = tuple(answers[0][which].shape)
-        note = f"the network has several outputs; its scores are taken to be those of shape (N, {taken[1]})"
-        network = replace(network, module=OneOutput(network.module, which).eval(), notes=(*network.notes, note))
-        answers = [answer[which] for answer in answers]
-    if any(answer.shape != (len(images), 1) for answer in answers):
-        return network
-    share = all(bool(((answer >= 0) & (answer <= 1)).all()) for answer in answers)
     meant = "probability" if share else "score"
     note = f"the network gives one {meant} an image: class 1 is where it is high, class 0 where it is low"
-    module = TwoClasses(network.module, share=share).eval()
-    return replace(network, module=module, num_classes=2, notes=(*network.notes, note))
+    return replace(_as(network, TwoClasses(network.module, share=share), note), num_classes=2)
+
+
+def _as(network: LoadedNetwork, module: nn.Module, note: str) -> LoadedNetwork:
+    """The same file's network, answering by another module, and why."""
+    return replace(network, module=module.eval(), notes=(*network.notes, note))
+
+
+def _in_unit_range(scores: Tensor) -> bool:
+    return bool(((scores >= 0) & (scores <= 1)).all())
 
 
 def _scores_among(answer: Any, images: int) -> int | str | None:
