@@ -69,8 +69,8 @@ class Several(nn.Module):
     def forward(self, x: torch.Tensor) -> object:
         features = self.body(x).relu().mean((2, 3))
         scores = self.head(features)
-        forms = {"after": (features, scores), "before": [scores, features], "named": {"x": features[:, :2], "logits": scores}}
-        return forms[self.form]
+        named = {"x": features[:, :2], "logits": scores}
+        return {"after": (features, scores), "before": [scores, features], "named": named}[self.form]
 
 
 @pytest.mark.parametrize("form", ["after", "before", "named"])
