@@ -66,6 +66,7 @@ def explain(
     value_range: flags.Range = None,
     layout: flags.Layout = None,
     input_size: flags.InputSize = None,
+    scores: flags.Scores = None,
     reference_arch: flags.ReferenceArch = None,
     seed: flags.Seed = None,
     device: flags.Device = None,

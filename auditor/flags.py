@@ -82,6 +82,7 @@ Std = Annotated[str | None, _flag(ModelOptions, "std", metavar="X,...")]
 Range = Annotated[str | None, _flag(ModelOptions, "value_range", "--range")]
 Layout = Annotated[str | None, _flag(ModelOptions, "layout")]
 InputSize = Annotated[str | None, _flag(ModelOptions, "input_size", metavar="SIZE")]
+Scores = Annotated[str | None, _flag(ModelOptions, "scores", metavar="NAME")]
 AllowTorchscript = Annotated[SWITCH, _switch(ModelOptions, "allow_torchscript")]
 UnsafePickle = Annotated[SWITCH, _switch(ModelOptions, "unsafe_pickle")]
 

@@ -37,7 +37,7 @@ def open_classifier(
     """
     network = _loaded(path, options, template, limits, as_black_box)
     shape = input_shape(options.input_size, network.input_shape, default_shape, network.file_name)
-    network = told_apart(network, shape)
+    network = told_apart(network, shape, options.scores)
     layout = network.layout if options.layout == "auto" else options.layout
     mean, std = PRESETS["none" if options.preprocess == "auto" else options.preprocess]
     preprocess = Preprocess(
@@ -84,6 +84,7 @@ def _loaded(
             allow_torchscript=options.allow_torchscript,
             unsafe_pickle=options.unsafe_pickle,
             as_black_box=as_black_box,
+            scores=options.scores,
             limits=limits,
         )
     except ModelFileError as error:

@@ -36,6 +36,9 @@ class ModelOptions:
     input_size: Annotated[
         str | None, Setting("size of one image as CxHxW, HxW or S; needed when the file does not say")
     ] = None
+    scores: Annotated[
+        str | None, Setting("output that holds the class scores, by name or position, where a model has several")
+    ] = None
     allow_torchscript: Annotated[
         bool, Setting("load a TorchScript program, after every operation in it passed a list of harmless ones")
     ] = False

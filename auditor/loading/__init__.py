@@ -23,6 +23,7 @@ def load_network(
     allow_torchscript: bool = False,
     unsafe_pickle: bool = False,
     as_black_box: bool = False,
+    scores: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> LoadedNetwork:
     """Load an image classifier from an ONNX file, a PyTorch state dict or program, or a safetensors file.
@@ -34,6 +35,9 @@ def load_network(
     ``allow_torchscript`` loads TorchScript whose every operation is a pure one on tensors; without it TorchScript is
     refused. ``unsafe_pickle`` **runs** a pickled module, whatever is in it, and says so in ``executed`` and ``notes``.
 
+    ``scores`` names the output of class scores of an ONNX graph or exported program that has several; what runs in
+    torch itself is told apart by `auditor.loading.outputs`, once the size of its images is known.
+
     Raises ModelFileError or one of its subclasses, each saying what was expected, what was got and what to
     do.
     """
@@ -42,11 +46,11 @@ def load_network(
     if kind == "onnx":
         from auditor.loading.onnx_graph.network import load_onnx
 
-        return load_onnx(path, limits, as_black_box=as_black_box)
+        return load_onnx(path, limits, as_black_box=as_black_box, scores=scores)
     if kind == "exported_program":
         from auditor.loading.torch_programs.exported_program import load_exported_program
 
-        return load_exported_program(path, limits)
+        return load_exported_program(path, limits, scores=scores)
     if kind == "torchscript":
         from auditor.loading.torch_programs.torchscript import load_torchscript
 

@@ -298,8 +298,8 @@ EDITS: dict[str, Callable[[dict[str, Any]], None]] = {
     "a mutated buffer": lambda p: p["graph_module"]["signature"]["output_specs"].append(
         {"buffer_mutation": {"arg": {"name": "x"}, "buffer_name": "b"}}
     ),
-    "two outputs": lambda p: p["graph_module"]["signature"]["output_specs"].append(
-        p["graph_module"]["signature"]["output_specs"][0]
+    "two outputs, both the image": lambda p: p["graph_module"]["signature"].update(
+        output_specs=[{"user_output": p["graph_module"]["signature"]["input_specs"][-1]["user_input"]}] * 2
     ),
     "an empty program": lambda p: p.clear(),
 }

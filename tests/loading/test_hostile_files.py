@@ -226,9 +226,11 @@ def test_every_unknown_operation_is_named_at_once(tmp_path: Path) -> None:
     assert "\x1b" not in message
 
 
-def test_several_outputs_are_refused(tmp_path: Path) -> None:
+def test_several_outputs_without_scores_are_refused(tmp_path: Path) -> None:
     model = _linear_model()
-    model.graph.output.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["n", 4]))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["n", 4, 5]))
+    model.graph.output.append(helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 2, 2]))
     _refused(_saved(model, tmp_path), ModelFileError, "one output of shape (N, classes)", "2 outputs")
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from auditor.errors import ConfigError
 from auditor.opening import open_classifier
 from auditor.request import ModelOptions
 
@@ -86,3 +87,52 @@ def test_scores_are_found_among_several_outputs(tmp_path: Path, form: str, monke
     expected = answer["logits"] if isinstance(answer, dict) else answer[1 if form == "after" else 0]
     assert torch.allclose(classifier.logits(x), expected, atol=1e-6)
     assert any("several outputs" in note and "(N, 3)" in note for note in loaded.notes)
+
+
+def saved(network: nn.Module, kind: str, folder: Path) -> Path:
+    """The network in a file of one of the kinds that hold a program."""
+    path, example = folder / f"model.{kind}", images(2, 1, 12, 12)
+    batch = torch.export.Dim("batch")
+    if kind == "onnx":
+        axes = {name: {0: "batch"} for name in ("image", "first", "second")}
+        torch.onnx.export(
+            network, (example,), path, dynamo=False, input_names=["image"], output_names=["first", "second"],
+            dynamic_axes=axes,
+        )
+    elif kind == "pt2":
+        torch.export.save(torch.export.export(network, (example,), dynamic_shapes={"x": {0: batch}}), path)
+    else:
+        torch.jit.save(torch.jit.trace(network, example, strict=False), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2", "jit"])
+@pytest.mark.parametrize(("form", "scores", "place"), [("after", None, 1), ("before", None, 0), ("after", "0", 0)])
+def test_programs_with_several_outputs(tmp_path: Path, kind: str, form: str, scores: str | None, place: int) -> None:
+    network = Several(form).eval()
+    options = ModelOptions(scores=scores, allow_torchscript=kind == "jit")
+    classifier, loaded = open_classifier(
+        saved(network, kind, tmp_path), options, device="cpu", default_shape=(1, 12, 12)
+    )
+    x = images(5, 1, 12, 12)
+    answer = network(x)
+    assert isinstance(answer, tuple | list)
+    assert torch.allclose(classifier.logits(x), answer[place], atol=1e-5)
+    assert any("several outputs" in note and "--scores NAME" in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2", "jit"])
+def test_an_output_that_is_not_there(tmp_path: Path, kind: str) -> None:
+    options = ModelOptions(scores="third", allow_torchscript=kind == "jit")
+    with pytest.raises(ConfigError, match=r"expected --scores as the name or the position.*, got 'third'"):
+        open_classifier(
+            saved(Several("after").eval(), kind, tmp_path), options, device="cpu", default_shape=(1, 12, 12)
+        )
+
+
+def test_an_output_is_chosen_by_its_name(tmp_path: Path) -> None:
+    network = Several("after").eval()
+    options = ModelOptions(scores="first")
+    classifier, loaded = open_classifier(saved(network, "onnx", tmp_path), options, device="cpu")
+    assert classifier.num_classes == 6
+    assert any("'first' of shape (N, 6), and 'second' not audited" in note for note in loaded.notes)

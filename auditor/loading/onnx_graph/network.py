@@ -16,6 +16,7 @@ from auditor.loading.network import Layout, LoadedNetwork
 from auditor.loading.onnx_graph.convert import Interface, convert, interface
 from auditor.loading.onnx_graph.file import read_onnx
 from auditor.loading.onnx_graph.prepare import WIDENED, prepare
+from auditor.loading.onnx_graph.scores import keep_scores
 from auditor.loading.onnx_graph.specialise import copied, drop_unused, fold_constants, specialise
 from auditor.loading.onnx_graph.verify import TOLERANCE, relative_difference, verify
 from auditor.loading.quoting import quoted
@@ -35,14 +36,18 @@ class OneByOne(nn.Module):
         return scores.squeeze(1)
 
 
-def load_onnx(path: Path, limits: Limits = DEFAULT_LIMITS, *, as_black_box: bool = False) -> LoadedNetwork:
+def load_onnx(
+    path: Path, limits: Limits = DEFAULT_LIMITS, *, as_black_box: bool = False, scores: str | None = None
+) -> LoadedNetwork:
     """Load an ONNX image classifier as a torch module that was verified against an ONNX runtime.
 
-    With ``as_black_box`` a graph that nothing converts is asked through onnxruntime, without gradients.
+    With ``as_black_box`` a graph that nothing converts is asked through onnxruntime, without gradients. ``scores``
+    names one of several outputs.
 
-    Raises ModelFileError, UnsafeFileError or UnsupportedOperatorsError, each with a remedy.
+    Raises ModelFileError, UnsafeFileError, UnsupportedOperatorsError or ConfigError, each with a remedy.
     """
     file = read_onnx(path, limits)
+    chosen = keep_scores(file.model, scores)
     differentiable = True
     try:
         network = network_from_model(file.model, limits)
@@ -63,7 +68,7 @@ def load_onnx(path: Path, limits: Limits = DEFAULT_LIMITS, *, as_black_box: bool
         architecture=None,
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=(*file.notes, *network.notes),
+        notes=(*file.notes, *chosen, *network.notes),
         differentiable=differentiable,
         onnx_model=file.model,
     )

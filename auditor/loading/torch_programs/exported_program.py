@@ -17,6 +17,7 @@ from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.loading.file_format import sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import Layout, LoadedNetwork
+from auditor.loading.outputs import Offered, note_on, which_scores
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_programs.exported_graph import Graph, check_operations
 from auditor.loading.torch_programs.exported_rebatch import rebatched
@@ -28,16 +29,19 @@ _GUESSED_SIZES = (224, 32, 28, 64, 299)
 _TOLERANCE = 1e-4
 
 
-def load_exported_program(path: Path, limits: Limits = DEFAULT_LIMITS) -> LoadedNetwork:
-    """Load the image classifier in an archive of ``torch.export.save``.
+def load_exported_program(
+    path: Path, limits: Limits = DEFAULT_LIMITS, *, scores: str | None = None
+) -> LoadedNetwork:
+    """Load the image classifier in an archive of ``torch.export.save``; ``scores`` names one of several outputs.
 
     Raises UnsafeFileError for pickled weights and compiled libraries, UnsupportedOperatorsError for operations that
-    are not on the list, ModelFileError for what is damaged, too large, or no image classifier.
+    are not on the list, ModelFileError for what is damaged, too large, or no image classifier, ConfigError for an
+    output that is not there.
     """
     members = read_members(path, limits)
     program = _program(members, path, limits)
     weights = read_tensors(members, limits)
-    module, image = _module(program, weights, limits)
+    module, image, notes = _module(program, weights, limits, scores)
     sizes, layout = _interface(image, limits)
     module, fixed_batch, classes = _settle(module, sizes, limits)
     chw = sizes[1:] if layout == "nchw" else [sizes[3], sizes[1], sizes[2]]
@@ -53,8 +57,12 @@ def load_exported_program(path: Path, limits: Limits = DEFAULT_LIMITS) -> Loaded
         architecture=None,
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=() if fixed_batch is None else (f"the program runs at a batch of {fixed_batch} only, so it is slower",),
+        notes=(*notes, *_slow(fixed_batch)),
     )
+
+
+def _slow(batch: int | None) -> tuple[str, ...]:
+    return () if batch is None else (f"the program runs at a batch of {batch} only, so it is slower",)
 
 
 def _program(members: dict[str, bytes], path: Path, limits: Limits) -> dict[str, Any]:
@@ -84,9 +92,9 @@ class _Image:
 
 
 def _module(
-    program: dict[str, Any], tensors: dict[str, dict[str, Tensor]], limits: Limits
-) -> tuple[fx.GraphModule, _Image]:
-    """The graph with its weights, and what it takes."""
+    program: dict[str, Any], tensors: dict[str, dict[str, Tensor]], limits: Limits, scores: str | None
+) -> tuple[fx.GraphModule, _Image, tuple[str, ...]]:
+    """The graph with its weights, what it takes, and what to note on its outputs."""
     held = program.get("graph_module")
     graph = held.get("graph") if isinstance(held, dict) else None
     signature = held.get("signature") if isinstance(held, dict) else None
@@ -101,9 +109,10 @@ def _module(
     images = _inputs(made, root, signature.get("input_specs"), tensors)
     for node in nodes:
         made.add(node)
-    made.fx.output(made.value(_output(signature.get("output_specs"))))
+    name, notes = _output(signature.get("output_specs"), graph.get("tensor_values"), scores)
+    made.fx.output(made.value(name))
     image = _described(images, graph.get("tensor_values"))
-    return fx.GraphModule(root, made.fx), image
+    return fx.GraphModule(root, made.fx), image, notes
 
 
 def _inputs(made: Graph, root: nn.Module, specs: Any, tensors: dict[str, dict[str, Tensor]]) -> list[str]:
@@ -158,8 +167,8 @@ def _tensor_name(argument: Any) -> str:
     return name
 
 
-def _output(specs: Any) -> str:
-    """The name of the one output."""
+def _output(specs: Any, values: Any, wanted: str | None) -> tuple[str, tuple[str, ...]]:
+    """The name of the output that holds the class scores, and what to note where there are several."""
     found = _specs(specs)
     others = sorted({kind for kind, _ in found if kind != "user_output"})
     if others:
@@ -167,20 +176,37 @@ def _output(specs: Any) -> str:
             f"expected a program that only computes scores, got one with {listed([quoted(k) for k in others])}; export "
             "the network after model.eval()"
         )
-    if len(found) != 1:
+    if len(found) == 1:
+        return _tensor_name(found[0][1].get("arg")), ()
+    names = [_tensor_name(spec.get("arg")) for _, spec in found]
+    offered = [Offered(name, _width(_sizes(name, values))) for name in names]
+    place = which_scores(offered, wanted)
+    if place is None:
         raise ModelFileError(
-            f"expected one output of shape (N, classes), got {len(found)} outputs; export the class scores alone"
+            f"expected an output of shape (N, classes), got {len(found)} outputs of others; export the class scores "
+            "alone"
         )
-    return _tensor_name(found[0][1].get("arg"))
+    return names[place], (note_on(offered, place),)
+
+
+def _width(sizes: list[int | None]) -> int | None:
+    """Of one row an image: its length, 0 where that is open."""
+    return (sizes[1] or 0) if len(sizes) == 2 else None
+
+
+def _sizes(name: str, values: Any) -> list[int | None]:
+    """The shape of a value of the program, ``None`` where a size is open. Raises ModelFileError without one."""
+    meta = values.get(name) if isinstance(values, dict) else None
+    sizes = meta.get("sizes") if isinstance(meta, dict) else None
+    if not isinstance(sizes, list):
+        raise damaged("an input or output without a shape")
+    numbers = [size.get("as_int") if isinstance(size, dict) else None for size in sizes]
+    return [n if type(n) is int else None for n in numbers]
 
 
 def _described(images: list[str], values: Any) -> _Image:
-    meta = values.get(images[0]) if isinstance(values, dict) else None
-    sizes = meta.get("sizes") if isinstance(meta, dict) else None
-    if not isinstance(meta, dict) or not isinstance(sizes, list):
-        raise damaged("an input without a shape")
-    numbers = [size.get("as_int") if isinstance(size, dict) else None for size in sizes]
-    return _Image(DTYPES.get(meta.get("dtype", 0)), [n if type(n) is int else None for n in numbers])
+    sizes = _sizes(images[0], values)
+    return _Image(DTYPES.get(values[images[0]].get("dtype", 0)), sizes)
 
 
 def _interface(image: _Image, limits: Limits) -> tuple[list[int | None], Layout]:

@@ -23,7 +23,6 @@ from auditor.errors import ModelFileError, UnsafeFileError
 from auditor.loading.file_format import sha256_of
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import LoadedNetwork
-from auditor.loading.outputs import OneOutput
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_programs.pure_operations import PRIM, is_pure
 from auditor.loading.torch_programs.torchscript_pickles import PICKLES, refused_pickles
@@ -64,7 +63,7 @@ def load_torchscript(path: Path, limits: Limits = DEFAULT_LIMITS, *, allowed: bo
     for parameter in module.eval().float().parameters():
         parameter.requires_grad_(False)  # scripted modules have no requires_grad_ of their own
     return LoadedNetwork(
-        module=OneOutput(module).eval(),
+        module=module,
         input_shape=None,
         layout="nchw",
         num_classes=None,
