@@ -91,7 +91,7 @@ def pickle_findings(facts: PickleFacts, where: str, *, program: bool = False) ->
         yield FileFinding(
             "pickled-module",
             "warning",
-            f"a pickle holds objects of {_shown(honest)}, not weights alone: it opens only by running code",
+            f"a pickle holds objects of {_shown(honest)}, not weights alone: torch.load would run their code",
             where,
         )
     if not facts.complete:

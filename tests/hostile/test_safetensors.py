@@ -95,5 +95,5 @@ def test_the_honest_form_of_these_files_is_read(tmp_path: Path) -> None:
 
     path = tmp_path / "model.safetensors"
     path.write_bytes(file({"fc.weight": entry(0, 16, [2, 2]), "fc.bias": entry(16, 32, [4])}))
-    state = read_weights(path, "safetensors", DEFAULT_LIMITS)[0].state
+    state = read_weights(path, "safetensors", DEFAULT_LIMITS).candidates[0].state
     assert state["fc.weight"].tolist() == [[0, 1], [2, 3]]

@@ -241,5 +241,5 @@ def test_the_honest_form_of_these_files_is_read(tmp_path: Path) -> None:
     view = op.tensor(op.storage(), 0, op.numbers(2, 2), op.numbers(2, 1))
     for content in (zipped(view), legacy_storage(4, SIXTEEN_BYTES)):
         path.write_bytes(content)
-        state = read_weights(path, "pytorch", DEFAULT_LIMITS)[0].state
+        state = read_weights(path, "pytorch", DEFAULT_LIMITS).candidates[0].state
         assert state["fc.weight"].tolist() == [[1, 2], [3, 4]]

@@ -328,10 +328,11 @@ def test_pickles_that_act_are_refused(tmp_path: Path, trick: str, form: str) -> 
 
 def test_the_refusal_lists_classes_and_safe_ways(tmp_path: Path) -> None:
     with pytest.raises(UnsafeFileError) as caught:
-        load_network(_saved({"model": Small(), "args": argparse.Namespace()}, tmp_path))
+        load_network(_saved({"model": Small(), "args": argparse.Namespace(), "extra": Calls(os.getcwd)}, tmp_path))
     message = str(caught.value)
     assert "test_checkpoints.Small" in message
     assert "torch.nn.modules.conv.Conv2d" in message
+    assert "getcwd" in message
     assert "argparse.Namespace" not in message
     for way in ("state_dict()", "safetensors", "ONNX"):
         assert way in message

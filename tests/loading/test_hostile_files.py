@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from auditor.errors import ModelFileError, UnsafeFileError, UnsupportedOperatorsError
+from auditor.errors import ArchitectureError, ModelFileError, UnsafeFileError, UnsupportedOperatorsError
 from auditor.loading import load_network
 
 from .conftest import Export, images, small_cnn
@@ -61,10 +61,15 @@ def test_hostile_pickle_is_not_executed(tmp_path: Path, form: str) -> None:
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_pickled_module_is_refused_with_its_classes(tmp_path: Path, zipped: bool) -> None:
+def test_pickled_network_of_an_unknown_class_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
-    torch.save(OwnNetwork(), path, _use_new_zipfile_serialization=zipped)
+    torch.save(OwnNetwork(), path)
+    _refused(path, ArchitectureError, "OwnNetwork", "without its code", "--arch")
+
+
+def test_pickled_network_of_the_legacy_format_is_refused_with_its_classes(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save(OwnNetwork(), path, _use_new_zipfile_serialization=False)
     _refused(path, UnsafeFileError, "OwnNetwork", "torch.nn.modules.linear.Linear", "state_dict()")
 
 

@@ -67,7 +67,8 @@ def interface(model: onnx.ModelProto, limits: Limits) -> Interface:
             f"expected images of at most {limits.input_elements:,} values, got {_shown(dims)}; export for "
             "smaller images"
         )
-    scores = _dims(outputs[0]) if len(outputs) == 1 else None
+    # some exporters declare () where they do not know; a graph that gives a number is found out by running it
+    scores = (_dims(outputs[0]) or None) if len(outputs) == 1 else None
     if len(outputs) != 1 or not outputs[0].type.HasField("tensor_type"):
         names = listed([f"{quoted(value.name)} {_shown(_dims(value))}" for value in outputs])
         raise ModelFileError(

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+StandIn = tuple[Callable[..., Any], str]
+"""what stands in for a name, and the full name"""
+
 
 class Inert:
     """Takes any arguments and any state, and keeps none: what a pickle does to it has no effect.
@@ -87,6 +90,6 @@ SAFE_NAMES = frozenset(name for names in _REASONS.values() for name in names) | 
 """Every name that has a stand-in."""
 
 
-def stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """(stand-in, full name) pairs for ``torch.serialization.safe_globals``."""
+def stand_ins() -> list[StandIn]:
+    """For ``torch.serialization.safe_globals``."""
     return [(PlainDict if name in _DICTS else Inert, name) for name in sorted(SAFE_NAMES)]

@@ -18,7 +18,9 @@ from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_weights.architectures import named, nearest, recognise
 from auditor.loading.torch_weights.checkpoints import Candidate, preferred
 from auditor.loading.torch_weights.heads import head_size
-from auditor.loading.torch_weights.weights_file import plain_weights, read_weights
+from auditor.loading.torch_weights.kept_objects import Kept, state_of
+from auditor.loading.torch_weights.rebuilding import rebuilt
+from auditor.loading.torch_weights.weights_file import Weights, plain_weights, read_weights
 
 _NAMED_TRIES = 12
 """candidates that a named architecture is tried with; building some takes seconds"""
@@ -36,10 +38,14 @@ def load_state_dict(
 
     Raises UnsafeFileError, ModelFileError, ArchitectureError or ConfigError, each with a remedy.
     """
-    candidates = read_weights(path, kind, limits)
+    weights = read_weights(path, kind, limits)
+    candidates = weights.candidates
+    whole = _rebuilt(path, weights.network, limits) if weights.network is not None and arch is None else None
+    if whole is not None:
+        return whole
     fitted = _named(arch, candidates, limits) if arch is not None else _recognised(candidates, limits)
     if fitted is None:
-        return _from_template(path, kind, candidates, template, limits)
+        return _from_template(path, kind, weights, template, limits)
     module = OneOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
     return LoadedNetwork(
         module=module.eval().requires_grad_(False).float(),
@@ -52,7 +58,39 @@ def load_state_dict(
         architecture=fitted.architecture,
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=fitted.notes,
+        notes=(*fitted.notes, *_of_network(weights.network)),
+    )
+
+
+def _rebuilt(path: Path, network: Kept, limits: Limits) -> LoadedNetwork | None:
+    """A pickled network of torch's and torchvision's own layers; ``None`` where it holds anything else."""
+    module = rebuilt(network, plain_weights(state_of(network), limits))
+    if module is None:
+        return None
+    return LoadedNetwork(
+        module=OneOutput(module).eval() if _has_auxiliary_heads(module) else module,
+        input_shape=None,
+        layout="nchw",
+        num_classes=None,
+        fixed_batch=None,
+        labels=None,
+        format="pickled_module",
+        architecture=network.name,
+        sha256=sha256_of(path),
+        file_name=path.name,
+        notes=(
+            "a pickled network, put together again from torch's own layers with what the file says of each; nothing in "
+            "the file was executed",
+        ),
+    )
+
+
+def _of_network(network: Kept | None) -> tuple[str, ...]:
+    if network is None:
+        return ()
+    return (
+        f"a pickled network of the class {quoted(network.name)}, whose code is not in the file: its weights were read "
+        "as data, nothing was executed, and what it computes is taken from the architecture that they fit",
     )
 
 
@@ -103,10 +141,11 @@ def _settled(
 
 
 def _from_template(
-    path: Path, kind: Kind, candidates: list[Candidate], template: LoadedNetwork | None, limits: Limits
+    path: Path, kind: Kind, weights: Weights, template: LoadedNetwork | None, limits: Limits
 ) -> LoadedNetwork:
     from auditor.loading.onnx_graph.network import network_from_model
 
+    candidates = weights.candidates
     model, notes = _with_template(candidates, template, limits) if template is not None else (None, ())
     state = candidates[0].state
     if model is None:
@@ -114,6 +153,8 @@ def _from_template(
         beside = "" if template is None else ", nor of the model it is compared with"
         likely = nearest(state)
         near = f" ({likely.sentence()})" if likely else ""
+        if weights.network is not None:
+            near += f"; the file is a pickled network of the class {quoted(weights.network.name)}, without its code"
         raise ArchitectureError(
             f"expected the weights of a torchvision classifier, got {shown}, which are of none{near}{beside}; name the "
             "architecture with --arch package.module:factory (--reference-arch for the reference)"
@@ -130,7 +171,7 @@ def _from_template(
         architecture="as the ONNX graph of the suspect",
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=(*notes, *network.notes),
+        notes=(*notes, *_of_network(weights.network), *network.notes),
         onnx_model=model,
     )
 

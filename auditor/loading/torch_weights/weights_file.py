@@ -6,6 +6,7 @@ import pickle
 import re
 import tarfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ from auditor.loading.other_kinds import kind_of_pickle
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_weights.archive import check_archive
 from auditor.loading.torch_weights.checkpoints import Candidate, StateDict, candidates_in
+from auditor.loading.torch_weights.kept_objects import (
+    Kept,
+    holds_only_modules,
+    keeping,
+    pickled_network,
+    with_weights_only,
+)
 from auditor.loading.torch_weights.pickle_check import check_pickles
 from auditor.loading.torch_weights.pickle_scan import imported_names
-from auditor.loading.torch_weights.safe_globals import SAFE_NAMES, stand_ins
+from auditor.loading.torch_weights.safe_globals import SAFE_NAMES, StandIn, stand_ins
 
 REMEDY = (
     "save the weights alone with torch.save(model.state_dict(), ...) or safetensors.torch.save_file, "
@@ -34,22 +42,33 @@ _MOST_AXES = 16
 """axes of one tensor; a file can ask for thousands, each of which would be shown in a message"""
 
 
-def read_weights(path: Path, kind: str, limits: Limits) -> list[Candidate]:
-    """Return what may be the network's weights in a file, likeliest first; at least one.
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds."""
+
+    candidates: list[Candidate]
+    """what may be the network's weights, likeliest first; at least one"""
+    network: Kept | None = None
+    """the whole network, where the file is a pickle of one, as data"""
+
+
+def read_weights(path: Path, kind: str, limits: Limits) -> Weights:
+    """Return the weights in a file.
 
     ``kind`` is ``pytorch`` or ``safetensors``. Raises UnsafeFileError for a file that only executing it would
     open, ModelFileError for a damaged one or one without a state dict.
     """
     found = _read_safetensors(path, limits) if kind == "safetensors" else _read_pytorch(path, limits)
     try:
-        candidates = candidates_in(found)
+        network = pickled_network(found)
+        candidates = candidates_in(with_weights_only(found))
     except Exception as error:  # tensors without storage or of hostile classes: torch raises many types on them
         raise _damaged(path, error) from error
     if not candidates:
         raise ModelFileError(
             f"expected a state dict (names to tensors), got {quoted(type(found).__name__)} without one; {REMEDY}"
         )
-    return candidates
+    return Weights(candidates, network)
 
 
 def plain_weights(state: StateDict, limits: Limits) -> StateDict:
@@ -115,14 +134,32 @@ def _read_pytorch(path: Path, limits: Limits) -> Any:
         )
     check_pickles(path, limits)
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():  # a path would be judged by its extension
-            warnings.simplefilter("ignore")
-            with torch.serialization.safe_globals(stand_ins()):
-                return torch.load(stream, map_location="cpu", weights_only=True)
+        return _unpickled(path, stand_ins())
     except pickle.UnpicklingError as error:
-        raise _refused(path, error) from error
+        kept = keeping(unsafe_names(path))
+        if not kept:
+            raise _refused(path, error) from error
+        return _read_network(path, kept, error)
     except Exception as error:  # damaged archives raise RuntimeError, EOFError, KeyError, struct.error and others
         raise _damaged(path, error) from error
+
+
+def _unpickled(path: Path, allowed: list[StandIn]) -> Any:
+    with path.open("rb") as stream, warnings.catch_warnings():  # a path would be judged by its extension
+        warnings.simplefilter("ignore")
+        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+            return torch.load(stream, map_location="cpu", weights_only=True)
+
+
+def _read_network(path: Path, kept: list[StandIn], refusal: Exception) -> Any:
+    """The file of a pickled network, its objects as data. Raises as if it were none when there is more in it."""
+    try:
+        found = _unpickled(path, [*stand_ins(), *kept])
+    except Exception as error:  # what the stand-ins do not take is what made it unsafe
+        raise _refused(path, refusal) from error
+    if not holds_only_modules(kept):
+        raise _refused(path, refusal)
+    return found
 
 
 def _refused(path: Path, error: Exception) -> ModelFileError:
