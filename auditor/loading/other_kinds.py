@@ -76,6 +76,8 @@ def kind_of_pickle(names: list[str]) -> tuple[str, str] | None:
     """(kind, remedy) of a pickle by what it imports."""
     if any(name.startswith(_JOBLIB) for name in names):
         return "a scikit-learn or joblib model", "convert it with skl2onnx, if it classifies images"
+    if any(name.startswith("ultralytics.") for name in names):
+        return "an Ultralytics checkpoint", "export it with yolo export format=onnx and audit the .onnx file"
     return None
 
 

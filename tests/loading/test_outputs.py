@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from auditor.errors import ConfigError
+from auditor.errors import ConfigError, ModelFileError
 from auditor.opening import open_classifier
 from auditor.request import ModelOptions
 
@@ -136,3 +136,42 @@ def test_an_output_is_chosen_by_its_name(tmp_path: Path) -> None:
     classifier, loaded = open_classifier(saved(network, "onnx", tmp_path), options, device="cpu")
     assert classifier.num_classes == 6
     assert any("'first' of shape (N, 6), and 'second' not audited" in note for note in loaded.notes)
+
+
+class Dark(nn.Module):
+    """A yes-or-no classifier that is sure of nothing but dark images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (8 - 20 * x.abs().mean((2, 3)).mul(1.5)).sigmoid()
+
+
+def test_probabilities_that_vanish_on_noise_are_verified_on_calmer_images(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random pixels drive some to 1e-7, where a runtime's own sigmoid is rounded by as much."""
+    from auditor.loading.onnx_graph import verify
+
+    def rounding(model: object, x: torch.Tensor) -> torch.Tensor:
+        return (honest(model, x) * 2**22).round() / 2**22  # type: ignore[arg-type]
+
+    honest = verify.runtime_scores
+    monkeypatch.setattr(verify, "runtime_scores", rounding)
+    classifier, _ = open_classifier(export(Dark(), images(2, 1, 16, 16)), ModelOptions(), device="cpu")
+    assert classifier.num_classes == 2
+    monkeypatch.setattr(verify, "runtime_scores", lambda model, x: rounding(model, x) * 1.01)
+    with pytest.raises(ModelFileError, match="agree with the ONNX runtime"):
+        open_classifier(export(Dark(), images(2, 1, 16, 16)), ModelOptions(), device="cpu")
+
+
+def test_a_declared_shape_of_nothing_is_unknown(export: Export) -> None:
+    """Paddle's exporter declares () where it does not know."""
+    import onnx
+
+    network = small_cnn(classes=3)
+    path = export(network, images(2, 1, 16, 16))
+    model = onnx.load(path)
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(model, path)
+    classifier, _ = open_classifier(path, ModelOptions(), device="cpu")
+    x = images(3, 1, 16, 16)
+    assert torch.allclose(classifier.logits(x), network(x), atol=1e-4)

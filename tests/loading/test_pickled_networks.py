@@ -86,7 +86,7 @@ def test_wrapped_networks(tmp_path: Path, wrap: Callable[[nn.Module], Any]) -> N
 def test_a_class_of_ones_own_needs_its_name(tmp_path: Path) -> None:
     network, path = perturb(Own()), tmp_path / "model.pt"
     torch.save({"net": network}, path)
-    with pytest.raises(ArchitectureError, match=r"of the class '.*Own', without its code; name .*--arch"):
+    with pytest.raises(ArchitectureError, match=r"with the class '.*Own', without its code; name .*--arch"):
         load_network(path)
     found = load_network(path, arch=f"{__name__}:Own")
     x = images(2, 3, 8, 8)
@@ -166,3 +166,16 @@ def test_a_pickle_that_calls_a_layer(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     torch.save({"net": small_cnn(), "extra": Calls()}, path, pickle_module=pickle)
     assert load_network(path).format == "pickled_module"
+
+
+def test_a_class_inside_is_the_one_that_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArchitectureError, match=r"with the class '.*Own', without its code"):
+        loaded(nn.Sequential(nn.Conv2d(3, 3, 1), Own()), tmp_path)
+
+
+def test_a_loss_and_an_optimiser_beside_the_network(tmp_path: Path) -> None:
+    network = small_cnn()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    value = {"model": network, "optimizer": optimizer, "criterion": nn.CrossEntropyLoss(), "epoch": 3}
+    x = images(2, 1, 12, 12)
+    assert torch.allclose(loaded(value, tmp_path).module(x), network(x), atol=1e-5)

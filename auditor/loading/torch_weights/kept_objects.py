@@ -17,8 +17,10 @@ from torch import Tensor
 
 from auditor.loading.torch_weights.safe_globals import StandIn
 
-_LIBRARY = re.compile(r"torch\.(nn|_C\._nn)\.[\w.]+|torchvision\.(models|ops)\.[\w.]+|functools\.partial")
-"""names that networks of torch and torchvision hold beside modules: activations, kinds of layers"""
+_LIBRARY = re.compile(
+    r"torch\.(nn|optim|_C\._nn)\.[\w.]+|torchvision\.(models|ops|transforms)\.[\w.]+|functools\.partial"
+)
+"""names of torch and torchvision beside networks: activations, kinds of layers, optimisers, transforms of images"""
 
 _CLASS = re.compile(r"(?!torch\.|torchvision\.)([A-Za-z_]\w*\.)+_*[A-Z]\w*")
 """what a class of somebody's is called; functions, which a hostile pickle wants to call, are not"""
@@ -87,9 +89,10 @@ def holds_only_modules(stand_ins: list[StandIn]) -> bool:
 
 
 def pickled_network(value: Any) -> Kept | None:
-    """The one network in a file, itself or in a checkpoint's entry, without what wraps it for several devices."""
+    """The one module with weights in a file, itself or in a checkpoint's entry, without what wraps it for several
+    devices."""
     entries = [value] if isinstance(value, Kept) else list(dict.values(value)) if isinstance(value, dict) else []
-    networks = [entry for entry in entries if isinstance(entry, Kept) and entry.is_module]
+    networks = [entry for entry in entries if isinstance(entry, Kept) and entry.is_module and state_of(entry)]
     if len(networks) != 1:
         return None
     network = networks[0]
@@ -119,6 +122,11 @@ def state_of(network: Kept) -> dict[str, Tensor]:
         held = [*module.part("_parameters"), *((k, v) for k, v in module.part("_buffers") if k not in passing)]
         state.update((prefix + name, tensor) for name, tensor in held if isinstance(tensor, torch.Tensor))
     return state
+
+
+def own_class(network: Kept) -> str:
+    """The name of the first class in it, or in its parts, that is not torch's or torchvision's; else of its own."""
+    return next((m.name for _, m in _modules(network) if not _LIBRARY.fullmatch(m.name)), network.name)
 
 
 def _modules(network: Kept) -> Iterator[tuple[str, Kept]]:

@@ -18,7 +18,7 @@ from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_weights.architectures import named, nearest, recognise
 from auditor.loading.torch_weights.checkpoints import Candidate, preferred
 from auditor.loading.torch_weights.heads import head_size
-from auditor.loading.torch_weights.kept_objects import Kept, state_of
+from auditor.loading.torch_weights.kept_objects import Kept, own_class, state_of
 from auditor.loading.torch_weights.rebuilding import rebuilt
 from auditor.loading.torch_weights.weights_file import Weights, plain_weights, read_weights
 
@@ -89,8 +89,8 @@ def _of_network(network: Kept | None) -> tuple[str, ...]:
     if network is None:
         return ()
     return (
-        f"a pickled network of the class {quoted(network.name)}, whose code is not in the file: its weights were read "
-        "as data, nothing was executed, and what it computes is taken from the architecture that they fit",
+        f"a pickled network with the class {quoted(own_class(network))}, whose code is not in the file: its weights "
+        "were read as data, nothing was executed, and what it computes is taken from the architecture that they fit",
     )
 
 
@@ -154,7 +154,8 @@ def _from_template(
         likely = nearest(state)
         near = f" ({likely.sentence()})" if likely else ""
         if weights.network is not None:
-            near += f"; the file is a pickled network of the class {quoted(weights.network.name)}, without its code"
+            held = quoted(own_class(weights.network))
+            near += f"; the file is a pickled network with the class {held}, without its code"
         raise ArchitectureError(
             f"expected the weights of a torchvision classifier, got {shown}, which are of none{near}{beside}; name the "
             "architecture with --arch package.module:factory (--reference-arch for the reference)"

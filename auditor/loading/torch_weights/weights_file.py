@@ -136,7 +136,8 @@ def _read_pytorch(path: Path, limits: Limits) -> Any:
     try:
         return _unpickled(path, stand_ins())
     except pickle.UnpicklingError as error:
-        kept = keeping(unsafe_names(path))
+        names = unsafe_names(path)
+        kept = None if kind_of_pickle(names) else keeping(names)
         if not kept:
             raise _refused(path, error) from error
         return _read_network(path, kept, error)
