@@ -45,14 +45,15 @@ def explain_one(
         opened()
     _check(models, question)
     trigger = _trigger(models, question)
-    images, checks = gather(request, models.suspect, models.reference, progress)
     budget = parse_duration(request.settings.budget)
+    deadline = None if budget is None else began + budget
+    images, checks = gather(request, models.suspect, models.reference, progress, deadline=deadline)
     ctx = Context(
         model=models.suspect,
         images=images,
         rng=generator(request.settings.seed, "explanations"),
         reference=models.reference,
-        deadline=None if budget is None else began + budget,
+        deadline=deadline,
     )
     if progress is not None:
         ctx = replace(ctx, progress=progress)

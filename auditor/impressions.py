@@ -14,6 +14,7 @@ Distill 2017). They reach fewer images, and patterns with one target show no bet
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -64,6 +65,7 @@ def class_impressions(
     classes: list[int] | None = None,
     robust: bool = False,
     reach: Reach | None = None,
+    until: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
     """Images that every model in ``models`` files under the wanted class with the confidence of ``reach``.
 
@@ -72,17 +74,17 @@ def class_impressions(
     image passes a model, a fifth more steps with ``robust`` ones.
 
     Returns (N, C, H, W) images and (N,) classes; N is less than ``per_class · K`` where a class could not be reached,
-    with robust steps often a third.
+    with robust steps often a third, or where ``until`` (a moment of ``time.monotonic``) has come.
     """
     reach = reach or (ROBUST if robust else RAW)
     wanted = classes if classes is not None else list(range(models[0].num_classes))
-    starts = nearest(models, per_class, wanted, reach, rng)
+    starts = nearest(models, per_class, wanted, reach, rng, until)
     images, labels = starts.flatten(0, 1), torch.tensor(wanted).repeat_interleave(starts.shape[1])
     # small images take shorter steps
     reach = replace(reach, step_size=reach.step_size * (images[0].numel() / (3 * SIDE**2)) ** 0.5)
     size = models[0].batch_images
     done = [
-        _pull_robustly(models, part, target, reach, rng) if robust else _pull(models, part, target, reach)
+        _pull_robustly(models, part, target, reach, rng, until) if robust else _pull(models, part, target, reach, until)
         for part, target in zip(images.split(size), labels.split(size), strict=True)
     ]
     arrived = torch.cat([there for _, there in done])
@@ -90,7 +92,12 @@ def class_impressions(
 
 
 def nearest(
-    models: list[Classifier], per_class: int, wanted: list[int], reach: Reach, rng: torch.Generator
+    models: list[Classifier],
+    per_class: int,
+    wanted: list[int],
+    reach: Reach,
+    rng: torch.Generator,
+    until: float = math.inf,
 ) -> Tensor:
     """For each wanted class those of `POOL` procedural images of which the models are most nearly as sure as ``reach``.
 
@@ -111,6 +118,8 @@ def nearest(
         images, distances = torch.cat([images, pictures[near.indices]], 1), torch.cat([distances, near.values], 1)
         best = distances.topk(per_class, largest=False)
         images, distances = images[rows, best.indices], best.values
+        if time.monotonic() > until:
+            break
     return enlarged(images.flatten(0, 1), shape).view(len(wanted), per_class, *shape)
 
 
@@ -122,7 +131,9 @@ def margins_of(probabilities: Tensor) -> Tensor:
     return log_p - rival
 
 
-def _pull(models: list[Classifier], images: Tensor, targets: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
+def _pull(
+    models: list[Classifier], images: Tensor, targets: Tensor, reach: Reach, until: float
+) -> tuple[Tensor, Tensor]:
     """Raw gradient steps on one batch; images that are there stop moving. Returns images and a mask of the arrived."""
     device = models[0].device
     x, targets = images.to(device), targets.to(device)
@@ -134,24 +145,25 @@ def _pull(models: list[Classifier], images: Tensor, targets: Tensor, reach: Reac
         gradient, probability = _gradient(models, x[moving], targets[moving])
         sure = probability >= reach.confidence
         arrived[moving[sure]] = True
-        if step == reach.steps:
+        if step == reach.steps or time.monotonic() > until:
             break
         x[moving[~sure]] = _moved(x[moving[~sure]], gradient[~sure], reach.step_size)
     return x.cpu(), arrived.cpu()
 
 
 def _pull_robustly(
-    models: list[Classifier], images: Tensor, targets: Tensor, reach: Reach, rng: torch.Generator
+    models: list[Classifier], images: Tensor, targets: Tensor, reach: Reach, rng: torch.Generator, until: float
 ) -> tuple[Tensor, Tensor]:
     """Likewise by steps along `_robust_gradient`; every third time it is asked, without noise, who has arrived."""
     device = models[0].device
     x, targets = images.to(device), targets.to(device)
     moving = torch.arange(len(x), device=device)
     for step in range(reach.steps + 1):
-        if step % LOOK_EVERY == 0 or step == reach.steps:
+        late = time.monotonic() > until
+        if step % LOOK_EVERY == 0 or step == reach.steps or late:
             sure = torch.stack([_sure_of(m, x[moving], targets[moving]) for m in models]).amin(0)
             moving = moving[sure < reach.confidence]
-        if step == reach.steps or not len(moving):
+        if step == reach.steps or late or not len(moving):
             break
         gradient = _robust_gradient(models, x[moving], targets[moving], rng)
         x[moving] = _moved(x[moving], gradient, reach.step_size)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from auditor import verdict
+from auditor import expected_time, verdict
 from auditor.blind_spots import blind_spots
 from auditor.calibration import read, using
 from auditor.context import SearchImages
@@ -55,15 +55,32 @@ def _run(job: Job, progress: Progress | None, checkpoint: Checkpoint | None) -> 
     models = open_models(request)
     if checkpoint is not None:
         checkpoint(conclude(job, models), False)
-    images, checks = gather(request, models.suspect, models.reference, progress, robust=job.on_robust_impressions)
+    images, checks = gather(
+        request,
+        models.suspect,
+        models.reference,
+        progress,
+        robust=job.on_robust_impressions,
+        deadline=job.deadline,
+    )
+    whole = "" if progress is None or checks.blockers else _whole(request, models)
     outcomes: tuple[Outcome, ...] = ()
-    for outcomes in measure_all(job, models, images, checks, progress):
+    for done, outcomes in enumerate(measure_all(job, models, images, checks, progress)):
+        if whole and progress is not None:
+            progress(whole, min(done + 1, len(job.detectors)), len(job.detectors))
         if checkpoint is not None:
             checkpoint(conclude(job, models, images, checks, outcomes), False)
     audit = conclude(job, models, images, checks, outcomes, shown=True)
     if checkpoint is not None:
         checkpoint(audit, True)
     return audit if checks.blockers else explained(job, models, images, audit, progress)
+
+
+def _whole(request: ScanRequest, models: Opened) -> str:
+    """What the bar of the whole audit says."""
+    given = {"reference": request.reference is not None, "images": request.images is not None}
+    span = expected_time.expected(models.suspect, effort=request.settings.effort, **given)
+    return f"whole audit{f', {span}' if span else ''}"
 
 
 def measure_all(

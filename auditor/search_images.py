@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 import torch
@@ -53,10 +54,12 @@ def gather(
     progress: Progress | None = None,
     *,
     robust: bool = False,
+    deadline: float | None = None,
 ) -> tuple[SearchImages, Preflight]:
     """Images to search and test on, and what the preflight found on suspect and reference.
 
-    With ``robust``, and no images given, there are robust class impressions beside the usual ones.
+    With ``robust``, and no images given, there are robust class impressions beside the usual ones. Making impressions
+    takes half of the time until the ``deadline`` at most.
     """
     rng = generator(request.settings.seed, "images")
     if request.images is None:
@@ -66,10 +69,13 @@ def gather(
             return _split(suspect, dead_leaves(64, suspect.input_shape, rng), rng, PROCEDURAL, None), checks
         if progress is not None:
             progress("class impressions", 0, 1)
-        pixels, notes, source = _impressions(request, suspect, reference, rng)
+        until = math.inf if deadline is None else time.monotonic() + max(0.0, deadline - time.monotonic()) / 2
+        pixels, notes, source = _impressions(request, suspect, reference, rng, until)
         images = _split(suspect, pixels, rng, source, None)
         if robust:
-            images = replace(images, robust=_robust_impressions(request, suspect))
+            images = replace(images, robust=_robust_impressions(request, suspect, until))
+        if time.monotonic() > until:
+            notes += ("the time budget ended the making of class impressions early",)
         return images, _noted(checks, notes, images, suspect)
     loaded = load_images(
         request.images,
@@ -129,7 +135,11 @@ def _classes_to_see(suspect: Classifier) -> int:
 
 
 def _impressions(
-    request: ScanRequest, suspect: Classifier, reference: Classifier | None, rng: torch.Generator
+    request: ScanRequest,
+    suspect: Classifier,
+    reference: Classifier | None,
+    rng: torch.Generator,
+    until: float = math.inf,
 ) -> tuple[Tensor, tuple[str, ...], str]:
     """Class impressions of the suspect, of which the reference is sure too where there is one; notes; their kind."""
     if not suspect.differentiable or not (reference is None or reference.differentiable):
@@ -138,15 +148,15 @@ def _impressions(
     classes = _impression_classes(suspect, rng)
     per_class = max(FEWEST_A_CLASS, request.settings.image_count // len(classes))
     models = [suspect] if reference is None else [suspect, reference]
-    pixels, labels = class_impressions(models, per_class, rng, classes=classes)
+    pixels, labels = class_impressions(models, per_class, rng, classes=classes, until=until)
     notes: list[str] = []
     wanted = ENOUGH * per_class * len(classes)
     if len(models) > 1 and len(pixels) < wanted:
         notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
         models = [suspect]
-        pixels, labels = class_impressions(models, per_class, rng, classes=classes)
+        pixels, labels = class_impressions(models, per_class, rng, classes=classes, until=until)
     if len(pixels) < wanted:
-        pixels, labels, doubtful = _with_doubtful(models, pixels, labels, per_class, classes, rng)
+        pixels, labels, doubtful = _with_doubtful(models, pixels, labels, per_class, classes, rng, until)
         if doubtful:
             notes.append(f"for {doubtful} of {len(classes)} classes less confident class impressions were used")
     missing = len(classes) - len(labels.unique())
@@ -159,7 +169,13 @@ def _impressions(
 
 
 def _with_doubtful(
-    models: list[Classifier], pixels: Tensor, labels: Tensor, per_class: int, classes: list[int], rng: torch.Generator
+    models: list[Classifier],
+    pixels: Tensor,
+    labels: Tensor,
+    per_class: int,
+    classes: list[int],
+    rng: torch.Generator,
+    until: float,
 ) -> tuple[Tensor, Tensor, int]:
     """Impressions and classes, less confident ones where hardly any was reached; for how many classes.
 
@@ -168,10 +184,10 @@ def _with_doubtful(
     changed: set[int] = set()
     for confidence in LESS_SURE:
         short = [k for k in classes if int((labels == k).sum()) < HARDLY * per_class]
-        if not short:
+        if not short or time.monotonic() > until:
             break
         reach = replace(RAW, confidence=confidence)
-        more, theirs = class_impressions(models, per_class, rng, classes=short, reach=reach)
+        more, theirs = class_impressions(models, per_class, rng, classes=short, reach=reach, until=until)
         kept = ~torch.isin(labels, theirs.unique())
         pixels, labels = torch.cat([pixels[kept], more]), torch.cat([labels[kept], theirs])
         changed |= set(theirs.tolist())
@@ -184,14 +200,14 @@ def _impression_classes(suspect: Classifier, rng: torch.Generator) -> list[int]:
     return [int(k) for k in drawn.sort().values]
 
 
-def _robust_impressions(request: ScanRequest, suspect: Classifier) -> SearchImages | None:
-    """What label maps are searched on; None where robust steps reach too little."""
-    if not suspect.differentiable:
+def _robust_impressions(request: ScanRequest, suspect: Classifier, until: float) -> SearchImages | None:
+    """What label maps are searched on; None where robust steps reach too little, or there is no time for them."""
+    if not suspect.differentiable or time.monotonic() > until:
         return None
     rng = generator(request.settings.seed, "robust images")
     classes = _impression_classes(suspect, rng)
     per_class = max(FEWEST_A_CLASS // 2, ROBUST_IMPRESSIONS // len(classes))
-    pixels, labels = class_impressions([suspect], per_class, rng, classes=classes, robust=True)
+    pixels, labels = class_impressions([suspect], per_class, rng, classes=classes, robust=True, until=until)
     enough = max(FEWEST, int(REACHED * per_class * len(classes)))
     if len(pixels) < enough or 2 * len(labels.unique()) < len(classes):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from auditor import expected_time
 from auditor.findings import Trial
 from auditor.images import load_images
 from auditor.models import open_suspect
@@ -48,6 +49,8 @@ def try_model(request: ScanRequest) -> Trial:
         "batch": "any" if classifier.fixed_batch is None else f"{classifier.fixed_batch} only",
         "checked on": f"{len(pixels)} images: {source}",
     }
+    if not checked.blockers and not told.blockers:
+        facts["a scan takes"] = expected_time.told(classifier, images=request.images is not None)
     if checked.clean_accuracy is not None:
         facts["clean accuracy"] = f"{checked.clean_accuracy:.1%}"
     return Trial(facts, (*network.notes, *told.warnings, *checked.warnings), told.blockers + checked.blockers)

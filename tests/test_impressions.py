@@ -148,3 +148,14 @@ def test_margins_against_numpy() -> None:
         for k in range(6):
             rival = max(v for j, v in enumerate(log_p[row]) if j != k)
             assert ours[row, k] == pytest.approx(log_p[row, k] - rival, abs=1e-5)
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_impressions_end_when_their_time_has_come(robust: bool) -> None:
+    model = make_classifier(Templates())
+    before = model.passes
+    images, _ = class_impressions([model], 6, rng(), robust=robust, until=0.0)
+    hurried, before = model.passes - before, model.passes
+    class_impressions([model], 6, rng(), robust=robust)
+    assert hurried < 0.2 * (model.passes - before)
+    assert len(images) < 6 * CLASSES
