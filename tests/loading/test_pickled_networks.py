@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from auditor.errors import ArchitectureError, UnsafeFileError
+from auditor.errors import ArchitectureError, ConfigError, UnsafeFileError
 from auditor.loading import LoadedNetwork, load_network
 from auditor.loading.torch_weights.kept_objects import keeping
 
@@ -179,3 +180,48 @@ def test_a_loss_and_an_optimiser_beside_the_network(tmp_path: Path) -> None:
     value = {"model": network, "optimizer": optimizer, "criterion": nn.CrossEntropyLoss(), "epoch": 3}
     x = images(2, 1, 12, 12)
     assert torch.allclose(loaded(value, tmp_path).module(x), network(x), atol=1e-5)
+
+
+class TimmsOwn(torchvision.models.SqueezeNet):
+    """Stands for a class of timm's, which leaves its architecture's name in its networks."""
+
+    def __init__(self) -> None:
+        super().__init__("1_1", 7)
+        self.pretrained_cfg = {"architecture": "squeezenet1_1", "url": ""}
+
+
+def test_networks_of_timm_name_their_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimmsOwn, "__module__", "timm.models.own")
+    monkeypatch.setitem(sys.modules, "timm.models.own", sys.modules[__name__])
+    network, path = perturb(TimmsOwn()), tmp_path / "model.pt"
+    # under other names than torchvision's, which would be recognised
+    network.inner = network.classifier
+    del network.classifier
+    torch.save(network, path)
+    asked: list[str] = []
+
+    def build(name: str, *_: Any) -> nn.Module:
+        asked.append(name)
+        built = TimmsOwn()
+        built.inner = built.classifier
+        del built.classifier
+        built.forward = lambda x: built.inner(built.features(x)).flatten(1)  # type: ignore[method-assign]
+        return built
+
+    monkeypatch.setattr("auditor.loading.torch_weights.architectures.build_timm", build)
+    found = load_network(path)
+    assert asked == ["squeezenet1_1"]
+    assert found.architecture == "timm:squeezenet1_1"
+    assert any("a pickled network of timm" in note for note in found.notes)
+
+
+def test_networks_of_timm_without_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimmsOwn, "__module__", "timm.models.own")
+    monkeypatch.setitem(sys.modules, "timm.models.own", sys.modules[__name__])
+    network, path = TimmsOwn(), tmp_path / "model.pt"
+    network.inner = network.classifier
+    del network.classifier
+    torch.save(network, path)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"expected the package timm .* pip install timm"):
+        load_network(path)

@@ -18,11 +18,13 @@ from torch import Tensor
 from auditor.loading.torch_weights.safe_globals import StandIn
 
 _LIBRARY = re.compile(
-    r"torch\.(nn|optim|_C\._nn)\.[\w.]+|torchvision\.(models|ops|transforms)\.[\w.]+|functools\.partial"
+    r"torch\.(nn|optim|_C\._nn)\.[\w.]+|torchvision\.(models|ops|transforms)\.[\w.]+|timm\.(models|layers)\.[\w.]+"
+    r"|functools\.partial"
 )
-"""names of torch and torchvision beside networks: activations, kinds of layers, optimisers, transforms of images"""
+"""names of torch, torchvision and timm: their networks, and beside these activations, kinds of layers, optimisers,
+transforms of images"""
 
-_CLASS = re.compile(r"(?!torch\.|torchvision\.)([A-Za-z_]\w*\.)+_*[A-Z]\w*")
+_CLASS = re.compile(r"(?!torch\.|torchvision\.|timm\.)([A-Za-z_]\w*\.)+_*[A-Z]\w*")
 """what a class of somebody's is called; functions, which a hostile pickle wants to call, are not"""
 
 _DEEPEST = 40
@@ -124,8 +126,16 @@ def state_of(network: Kept) -> dict[str, Tensor]:
     return state
 
 
+def timm_name(network: Kept) -> str | None:
+    """The name of the architecture that timm leaves in its networks. Hostile text, of letters, digits and _."""
+    config = network.state.get("pretrained_cfg")
+    stated = dict.get(config, "architecture") if isinstance(config, dict) else None
+    known = network.name.startswith("timm.") and isinstance(stated, str) and re.fullmatch(r"\w{1,80}", stated, re.ASCII)
+    return stated if known else None
+
+
 def own_class(network: Kept) -> str:
-    """The name of the first class in it, or in its parts, that is not torch's or torchvision's; else of its own."""
+    """The name of the first class in it, or in its parts, that is not of these libraries; else of its own."""
     return next((m.name for _, m in _modules(network) if not _LIBRARY.fullmatch(m.name)), network.name)
 
 

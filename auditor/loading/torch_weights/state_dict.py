@@ -18,7 +18,7 @@ from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_weights.architectures import named, nearest, recognise
 from auditor.loading.torch_weights.checkpoints import Candidate, preferred
 from auditor.loading.torch_weights.heads import head_size
-from auditor.loading.torch_weights.kept_objects import Kept, own_class, state_of
+from auditor.loading.torch_weights.kept_objects import Kept, own_class, state_of, timm_name
 from auditor.loading.torch_weights.rebuilding import rebuilt
 from auditor.loading.torch_weights.weights_file import Weights, plain_weights, read_weights
 
@@ -44,6 +44,8 @@ def load_state_dict(
     if whole is not None:
         return whole
     fitted = _named(arch, candidates, limits) if arch is not None else _recognised(candidates, limits)
+    if fitted is None and weights.network is not None and (name := timm_name(weights.network)):
+        fitted = _named(f"timm:{name}", candidates, limits)
     if fitted is None:
         return _from_template(path, kind, weights, template, limits)
     module = OneOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
@@ -88,6 +90,8 @@ def _rebuilt(path: Path, network: Kept, limits: Limits) -> LoadedNetwork | None:
 def _of_network(network: Kept | None) -> tuple[str, ...]:
     if network is None:
         return ()
+    if timm_name(network):
+        return ("a pickled network of timm: its weights were read as data, and nothing was executed",)
     return (
         f"a pickled network with the class {quoted(own_class(network))}, whose code is not in the file: its weights "
         "were read as data, nothing was executed, and what it computes is taken from the architecture that they fit",
