@@ -43,7 +43,7 @@ def open_classifier(
     preprocess = Preprocess(
         mean=options.mean if options.mean is not None else mean,
         std=options.std if options.std is not None else std,
-        value_range=options.value_range,
+        value_range=(options.leave_preparation_open and network.value_range) or options.value_range,
         layout=layout,
     )
     facts = FileFacts(

@@ -48,6 +48,9 @@ class LoadedNetwork:
     differentiable: bool = True
     """Whether gradients with respect to the images can be had; not for a black box."""
 
+    value_range: Literal["0..255"] | None = None
+    """The pixels that the network expects, when the file says."""
+
     notes: tuple[str, ...] = ()
     """Odd things about the file that deserve a warning, already escaped."""
 

@@ -15,7 +15,7 @@ from auditor.loading.limits import DEFAULT_LIMITS, Limits
 from auditor.loading.network import Layout, LoadedNetwork
 from auditor.loading.onnx_graph.convert import Interface, convert, interface
 from auditor.loading.onnx_graph.file import read_onnx
-from auditor.loading.onnx_graph.prepare import WIDENED, prepare
+from auditor.loading.onnx_graph.prepare import EIGHT_BIT, WIDENED, prepare
 from auditor.loading.onnx_graph.scores import keep_scores
 from auditor.loading.onnx_graph.specialise import copied, drop_unused, fold_constants, specialise
 from auditor.loading.onnx_graph.verify import TOLERANCE, relative_difference, verify
@@ -70,6 +70,7 @@ def load_onnx(
         file_name=path.name,
         notes=(*file.notes, *chosen, *network.notes),
         differentiable=differentiable,
+        value_range="0..255" if EIGHT_BIT in network.notes else None,
         onnx_model=file.model,
     )
 
@@ -96,7 +97,7 @@ def network_from_model(model: onnx.ModelProto, limits: Limits) -> OnnxNetwork:
     sizes = interface(prepared, limits)
     images = _Images(sizes)
     module, fixed_batch = _settled(convert(prepared), sizes.batch, images)
-    meant = prepared if WIDENED in notes else model
+    meant = prepared if {WIDENED, EIGHT_BIT} & set(notes) else model
     del prepared  # a copy of all weights
     scores = _run(module, images(fixed_batch or 4))
     if scores.dim() != 2 or not 1 <= scores.shape[1] <= limits.classes:

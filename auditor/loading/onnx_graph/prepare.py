@@ -20,6 +20,9 @@ _HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE
 WIDENED = "weights stored in another precision than float32 are computed in float32"
 """the note on a model that its runtime would compute in another precision"""
 
+EIGHT_BIT = "the graph takes pixels of 8 bits: they are given as numbers from 0 to 255, and may lie between two steps"
+"""the note on a model whose images are integers, which nothing could be searched on"""
+
 
 def prepare(original: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """Return a rewritten copy of the model and notes on what was odd.
@@ -44,6 +47,8 @@ def prepare(original: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     if _to_float32(model.graph):
         notes.append(WIDENED)
     _drop_initializer_inputs(model.graph)
+    if _takes_bytes(model.graph):
+        notes.append(EIGHT_BIT)
     _rename_nodes(model.graph)
     _check_names(model.graph)
     return model, notes
@@ -128,6 +133,19 @@ def _to_float32(graph: onnx.GraphProto) -> bool:
     if changed:
         del graph.value_info[:]
     return changed
+
+
+def _takes_bytes(graph: onnx.GraphProto) -> bool:
+    """Let an image of 8-bit pixels be one of floats, where that is what the graph makes of it first; tells whether."""
+    images = [value for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8]
+    if len(images) != 1 or len(graph.input) != 1:
+        return False
+    users = [node for node in graph.node if images[0].name in node.input]
+    if not users or any(node.op_type not in ("Cast", "Transpose", "Identity") for node in users):
+        return False
+    images[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
+    return True
 
 
 def _drop_initializer_inputs(graph: onnx.GraphProto) -> None:
