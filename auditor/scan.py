@@ -63,11 +63,10 @@ def _run(job: Job, progress: Progress | None, checkpoint: Checkpoint | None) -> 
         robust=job.on_robust_impressions,
         deadline=job.deadline,
     )
-    whole = "" if progress is None or checks.blockers else _whole(request, models)
+    measured = _whole_bar(job, models, checks, progress)
     outcomes: tuple[Outcome, ...] = ()
-    for done, outcomes in enumerate(measure_all(job, models, images, checks, progress)):
-        if whole and progress is not None:
-            progress(whole, min(done + 1, len(job.detectors)), len(job.detectors))
+    for done, outcomes in enumerate(measure_all(job, models, images, checks, progress), 1):
+        measured(done)
         if checkpoint is not None:
             checkpoint(conclude(job, models, images, checks, outcomes), False)
     audit = conclude(job, models, images, checks, outcomes, shown=True)
@@ -76,11 +75,16 @@ def _run(job: Job, progress: Progress | None, checkpoint: Checkpoint | None) -> 
     return audit if checks.blockers else explained(job, models, images, audit, progress)
 
 
-def _whole(request: ScanRequest, models: Opened) -> str:
-    """What the bar of the whole audit says."""
+def _whole_bar(job: Job, models: Opened, checks: Preflight, progress: Progress | None) -> Callable[[int], None]:
+    """Show how far the whole audit is and about how long it takes; what to call with the number of detectors done."""
+    request, total = job.request, len(job.detectors)
+    if progress is None or checks.blockers:
+        return lambda done: None
     given = {"reference": request.reference is not None, "images": request.images is not None}
     span = expected_time.expected(models.suspect, effort=request.settings.effort, **given)
-    return f"whole audit{f', {span}' if span else ''}"
+    title = ", ".join(filter(None, ("whole audit", span)))
+    progress(title, 0, total)
+    return lambda done: progress(title, min(done, total), total)
 
 
 def measure_all(
