@@ -11,7 +11,7 @@ from auditor.classifier import Classifier
 from auditor.detection_rates import measured, mode_of
 
 GROWTH = 0.44
-"""passes grow with the number of classes to this power (``benchmarks/results/scaling.md``: 74,000 at 10, 552,000 at
+"""passes grow with the number of classes to this power (``benchmarks/results/scaling.md``: 139,000 at 43, 561,000 at
 1,000)"""
 
 MEASURED_CLASSES = 10

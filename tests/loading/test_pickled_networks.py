@@ -14,9 +14,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from auditor.errors import ArchitectureError, ConfigError, UnsafeFileError
+from auditor.errors import ArchitectureError, AuditError, ConfigError, UnsafeFileError
 from auditor.loading import LoadedNetwork, load_network
 from auditor.loading.torch_weights.kept_objects import keeping
+from auditor.opening import open_classifier
+from auditor.request import ModelOptions
 
 from .conftest import images, perturb, small_cnn
 
@@ -225,3 +227,17 @@ def test_networks_of_timm_without_timm(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match=r"expected the package timm .* pip install timm"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "attribute", "value"), [(0, "stride", (0, 0)), (0, "padding", "evil"), (2, "output_size", (-5, "x"))]
+)
+def test_attributes_that_no_layer_takes_are_one_sentence(
+    tmp_path: Path, place: int, attribute: str, value: object
+) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    setattr(network[place], attribute, value)
+    path = tmp_path / "model.pt"
+    torch.save(network, path)
+    with pytest.raises(AuditError, match=r"^expected '?model.pt.* got: "):
+        open_classifier(path, ModelOptions(input_size="3x16x16"), device="cpu")
