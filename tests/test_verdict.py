@@ -575,6 +575,7 @@ def test_success_alone_tells_nothing_of_two_classes(classes: int, expected: Verd
     [
         (0.02, Given(images=True), Verdict.INCONCLUSIVE),
         (0.5, Given(images=True), Verdict.NO_EVIDENCE),  # many clean models show as much
+        (0.19, Given(images=True), Verdict.NO_EVIDENCE),  # p of 0.007, but one of two statistics
         (0.02, Given(images=True, reference=True), Verdict.BACKDOORED),
     ],
 )
