@@ -68,7 +68,7 @@ class ScanSettings:
     ] = True
     looks: Annotated[
         int,
-        Setting("how often a suspicion that no trigger confirms is measured; the mean counts", low=1, high=20),
+        Setting("how often a suspicion or doubt that no trigger confirms is measured; the mean counts", low=1, high=20),
     ] = 3
     level: Annotated[
         float, Setting("family-wise false-alarm level over all detectors and classes", low=1e-6, high=0.2)

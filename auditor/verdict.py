@@ -55,7 +55,7 @@ class Judgement:
     trigger: Trigger | None
     warnings: tuple[str, ...]
     by_score: tuple[str, ...] = ()
-    """detectors whose statistics are reason for suspicion unconfirmed, or only together: see `auditor.second_look`"""
+    """detectors whose statistics are reason for suspicion or doubt, unconfirmed: see `auditor.second_look`"""
 
 
 def judge(
@@ -78,9 +78,10 @@ def judge(
     """
     case = _Case(outcomes, num_classes, level, confirm_at, given)
     standing, confirmed = case.standing, case.confirmed
-    undecided = None
+    undecided, again = None, () if blockers or confirmed else case.by_score
     if not standing and not blockers:
         undecided, blockers = case.undecided, (*case.undecidable, *gaps)
+        again = () if gaps else tuple(dict.fromkeys(e.detector for e in case.rare))
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
     leading = confirmed[0][0] if confirmed else standing[0] if standing else None
     named = case.named(leading) if leading else ()
@@ -104,7 +105,7 @@ def judge(
         evidence=tuple(dict.fromkeys((*case.evidence, *([undecided] if undecided else [])))),
         trigger=shown.trigger if shown else None,
         warnings=tuple(_transfer_warnings([m for _, m in found], confirm_at)),
-        by_score=() if blockers or confirmed else case.by_score,
+        by_score=again,
     )
 
 
@@ -136,15 +137,17 @@ class _Case:
 
     @cached_property
     def undecided(self) -> Evidence | None:
-        """Of a model of few classes with images: what is rare on clean models, whether or not it can tell.
+        """What leaves a model of few classes open most."""
+        rarest = min(self.rare, key=lambda e: e.p_value, default=None)
+        same = (e for e in self.evidence if rarest and (e.detector, e.value) == (rarest.detector, rarest.value))
+        return next(same, rarest)
 
-        At the family-wise level: one of sixteen statistics is below 1 % on every seventh clean model.
-        """
-        rarest = min(self._weighed, key=lambda e: e.p_value, default=None)
+    @cached_property
+    def rare(self) -> list[Evidence]:
+        """Of a model of few classes with images: what few clean models show (family-wise), telling or not."""
         few = decided_by_compact_triggers(self.num_classes, self.given) and self.given.images
-        if rarest is None or rarest.p_value > self.level / len(self._weighed) or not few:
-            return None
-        return next((e for e in self.evidence if e.detector == rarest.detector and e.value == rarest.value), rarest)
+        limit = self.level / max(1, len(self._weighed))
+        return [e for e in self._weighed if few and e.p_value <= limit]
 
     @cached_property
     def _weighed(self) -> list[Evidence]:

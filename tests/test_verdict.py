@@ -595,6 +595,7 @@ def test_with_few_classes_what_a_feature_can_do_leaves_it_open(
         assert result.reason.startswith("Nothing can be concluded: with 3 classes and no reference, a prominence of")
         assert "(search, class 2)" in result.reason
         assert (result.target_classes, result.trigger) == ((), whole[2].trigger)
+        assert result.by_score == ("search",)  # measured again
         assert [(e.detector, e.target_classes, e.stands_out) for e in result.evidence] == [
             ("other", (1,), False), ("search", (2,), False),
         ]  # fmt: skip

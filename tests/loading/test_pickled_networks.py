@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,9 +193,17 @@ class TimmsOwn(torchvision.models.SqueezeNet):
         self.pretrained_cfg = {"architecture": "squeezenet1_1", "url": ""}
 
 
-def test_networks_of_timm_name_their_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package timm whose only network is `TimmsOwn`."""
     monkeypatch.setattr(TimmsOwn, "__module__", "timm.models.own")
+    for name in ("timm", "timm.models"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "timm.models.own", sys.modules[__name__])
+
+
+@pytest.mark.usefixtures("timm")
+def test_networks_of_timm_name_their_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, path = perturb(TimmsOwn()), tmp_path / "model.pt"
     # under other names than torchvision's, which would be recognised
     network.inner = network.classifier
@@ -217,9 +226,8 @@ def test_networks_of_timm_name_their_architecture(tmp_path: Path, monkeypatch: p
     assert any("a pickled network of timm" in note for note in found.notes)
 
 
+@pytest.mark.usefixtures("timm")
 def test_networks_of_timm_without_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TimmsOwn, "__module__", "timm.models.own")
-    monkeypatch.setitem(sys.modules, "timm.models.own", sys.modules[__name__])
     network, path = TimmsOwn(), tmp_path / "model.pt"
     network.inner = network.classifier
     del network.classifier
