@@ -126,7 +126,7 @@ def look_again(
     outcomes: tuple[Outcome, ...],
     progress: Progress | None,
 ) -> Iterator[tuple[Outcome, ...]]:
-    """As long as no confirmed trigger is behind a suspicion: it is measured again, and the means are judged."""
+    """As long as no confirmed trigger is behind suspicion or doubt: it is measured again, and the means are judged."""
     looks = [[outcome] for outcome in outcomes]
     given = job.given(models, checks)
     for number in range(2, job.request.settings.looks + 1):
