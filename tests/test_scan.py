@@ -184,6 +184,19 @@ def test_a_spent_budget_is_inconclusive(folder: Path) -> None:
     assert "not everything was measured" in found.reason
 
 
+def test_a_budget_bounds_the_class_impressions_too(folder: Path) -> None:
+    found = audit(folder, "Templates", images=None, settings={"budget": "0.001s"})
+    assert "the time budget ended the making of class impressions early" in found.warnings
+    assert found.verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_whole_audit_has_a_bar_of_its_own(folder: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    audit(folder, "Templates", detectors=("iscp", "blend"), progress=lambda *step: told.append(step))
+    whole = [step for step in told if step[0].startswith("whole audit, about ")]
+    assert [step[1:] for step in whole] == [(0, 2), (1, 2), (2, 2)]
+
+
 def test_it_ends_once_a_confirmed_trigger_has_decided_the_verdict(folder: Path) -> None:
     stopped = audit(folder, "Patched", detectors=("iscp", "blend"))
     assert (stopped.verdict, stopped.target_classes) == (Verdict.BACKDOORED, (TARGET,))

@@ -51,7 +51,7 @@ def interface(model: onnx.ModelProto, limits: Limits) -> Interface:
             f"expected one input, a batch of images, got {len(inputs)} inputs ({names}); "
             "export the classifier with the image as its only input"
         )
-    dims = _dims(inputs[0])
+    dims = dims_of(inputs[0])
     if dims is None or len(dims) != 4 or inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type).lower()
         raise ModelFileError(
@@ -68,9 +68,9 @@ def interface(model: onnx.ModelProto, limits: Limits) -> Interface:
             "smaller images"
         )
     # some exporters declare () where they do not know; a graph that gives a number is found out by running it
-    scores = (_dims(outputs[0]) or None) if len(outputs) == 1 else None
+    scores = (dims_of(outputs[0]) or None) if len(outputs) == 1 else None
     if len(outputs) != 1 or not outputs[0].type.HasField("tensor_type"):
-        names = listed([f"{quoted(value.name)} {_shown(_dims(value))}" for value in outputs])
+        names = listed([f"{quoted(value.name)} {_shown(dims_of(value))}" for value in outputs])
         raise ModelFileError(
             f"expected one output of shape (N, classes), got {len(outputs)} outputs ({names}); "
             "this looks like no image classifier: export the class scores alone"
@@ -88,7 +88,8 @@ def is_class_scores(dims: list[int | None]) -> bool:
     return len(dims) >= 2 and all(size == 1 for size in dims[2:])
 
 
-def _dims(value: onnx.ValueInfoProto) -> list[int | None] | None:
+def dims_of(value: onnx.ValueInfoProto) -> list[int | None] | None:
+    """The declared shape, ``None`` where a size is open, or in place of a shape that is not declared."""
     if not value.type.tensor_type.HasField("shape"):
         return None
     dims = value.type.tensor_type.shape.dim

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto
 
+from auditor.loading.onnx_graph.convert import dims_of, is_class_scores
 from auditor.loading.outputs import Offered, note_on, which_scores
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
@@ -31,8 +32,7 @@ def keep_scores(model: onnx.ModelProto, wanted: str | None) -> tuple[str, ...]:
 
 def _width(value: onnx.ValueInfoProto) -> int | None:
     """K of a float output (N, K) or (N, K, 1, 1), 0 where it is open."""
-    of = value.type.tensor_type
-    dims = list(of.shape.dim)
-    if of.elem_type not in _FLOATS or len(dims) < 2 or any(dim.dim_value != 1 for dim in dims[2:]):
+    dims = dims_of(value)
+    if value.type.tensor_type.elem_type not in _FLOATS or dims is None or not is_class_scores(dims):
         return None
-    return max(0, dims[1].dim_value)
+    return dims[1] or 0

@@ -64,13 +64,7 @@ def load_torchscript(path: Path, limits: Limits = DEFAULT_LIMITS, *, allowed: bo
         parameter.requires_grad_(False)  # scripted modules have no requires_grad_ of their own
     return LoadedNetwork(
         module=module,
-        input_shape=None,
-        layout="nchw",
-        num_classes=None,
-        fixed_batch=None,
-        labels=None,
         format="torchscript",
-        architecture=None,
         sha256=sha256_of(path),
         file_name=path.name,
         notes=("a TorchScript program, loaded because all its operations are pure ones on tensors",),

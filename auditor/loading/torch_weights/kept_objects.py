@@ -27,7 +27,7 @@ transforms of images"""
 _CLASS = re.compile(r"(?!torch\.|torchvision\.|timm\.)([A-Za-z_]\w*\.)+_*[A-Z]\w*")
 """what a class of somebody's is called; functions, which a hostile pickle wants to call, are not"""
 
-_DEEPEST = 40
+DEEPEST = 40
 """modules in modules; torchvision's networks have eight"""
 
 _MOST_MODULES = 100_000
@@ -98,7 +98,7 @@ def pickled_network(value: Any) -> Kept | None:
     if len(networks) != 1:
         return None
     network = networks[0]
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         inner = dict(network.part("_modules")).get("module")
         if not network.name.startswith("torch.nn.parallel.") or not isinstance(inner, Kept) or not inner.is_module:
             break
@@ -110,7 +110,7 @@ def with_weights_only(value: Any, depth: int = 0) -> Any:
     """A checkpoint with every pickled network in it replaced by its state dict."""
     if isinstance(value, Kept):
         return state_of(value) if value.is_module else None
-    if isinstance(value, dict) and depth < _DEEPEST // 10:
+    if isinstance(value, dict) and depth < DEEPEST // 10:
         return {key: with_weights_only(entry, depth + 1) for key, entry in dict.items(value)}
     return value
 
@@ -147,6 +147,6 @@ def _modules(network: Kept) -> Iterator[tuple[str, Kept]]:
             return
         prefix, module, depth = waiting.pop()
         yield prefix, module
-        if depth < _DEEPEST:
+        if depth < DEEPEST:
             inner = [(k, v) for k, v in module.part("_modules") if isinstance(v, Kept) and v.is_module]
             waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(inner)]

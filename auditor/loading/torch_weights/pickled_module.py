@@ -45,11 +45,6 @@ def load_pickled_module(path: Path) -> LoadedNetwork | None:
         )
     return LoadedNetwork(
         module=module.eval().requires_grad_(False).float(),
-        input_shape=None,
-        layout="nchw",
-        num_classes=None,
-        fixed_batch=None,
-        labels=None,
         format="pickled_module",
         architecture=quoted(f"{type(module).__module__}.{type(module).__qualname__}")[1:-1],
         sha256=digest,

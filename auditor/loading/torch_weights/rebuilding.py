@@ -14,14 +14,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from auditor.loading.torch_weights.kept_objects import Kept
+from auditor.loading.torch_weights.kept_objects import DEEPEST, Kept
 
 _CLASSES = re.compile(r"(torch\.nn\.modules|torchvision\.models|torchvision\.ops)(\.[a-z_0-9]+)*\.[A-Z]\w*")
 _HOOKS = re.compile(r"_\w*hooks?\w*")
 _UNUSED = re.compile(r"_?\w*(norm|activation|inception)_(layer|blocks?)|block|_version")
 """attributes that hold kinds of layers, which only building uses"""
 _PLAIN = (int, float, str, bool, type(None))
-_DEEPEST = 40
 _LONGEST = 64
 
 
@@ -36,7 +35,7 @@ def rebuilt(network: Kept, weights: Mapping[str, Tensor]) -> nn.Module | None:
 
 def _module(kept: Kept, weights: Mapping[str, Tensor], prefix: str, depth: int) -> nn.Module | None:
     cls = _library_class(kept.name)
-    if cls is None or not kept.is_module or depth > _DEEPEST:
+    if cls is None or not kept.is_module or depth > DEEPEST:
         return None
     state: dict[str, Any] = {"training": False}
     for name, value in dict.items(kept.state):

@@ -51,11 +51,7 @@ def load_state_dict(
     module = OneOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
     return LoadedNetwork(
         module=module.eval().requires_grad_(False).float(),
-        input_shape=None,
-        layout="nchw",
         num_classes=head_size(fitted.candidate.state) if arch is None else None,
-        fixed_batch=None,
-        labels=None,
         format="safetensors" if kind == "safetensors" else "state_dict",
         architecture=fitted.architecture,
         sha256=sha256_of(path),
@@ -70,12 +66,7 @@ def _rebuilt(path: Path, network: Kept, limits: Limits) -> LoadedNetwork | None:
     if module is None:
         return None
     return LoadedNetwork(
-        module=OneOutput(module).eval() if _has_auxiliary_heads(module) else module,
-        input_shape=None,
-        layout="nchw",
-        num_classes=None,
-        fixed_batch=None,
-        labels=None,
+        module=module,
         format="pickled_module",
         architecture=network.name,
         sha256=sha256_of(path),
