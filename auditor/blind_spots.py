@@ -14,11 +14,11 @@ OFTEN_MISSED = 0.8
 
 
 def blind_spots(
-    request: ScanRequest, outcomes: Sequence[Outcome], num_classes: int, *, labelled: bool
+    request: ScanRequest, outcomes: Sequence[Outcome], num_classes: int, *, preparation_known: bool
 ) -> tuple[str, ...]:
     """What this audit could not see, one sentence each: measured on models with known backdoors, and from what ran.
 
-    ``labelled`` tells whether labels of the images said how often the model is right.
+    ``preparation_known`` tells whether labelled images, or batch norm, tell how the model wants its images.
     """
     spots = [
         *measured_spots(request),
@@ -35,7 +35,7 @@ def blind_spots(
             "No images were given; the search ran on class impressions of the model itself, which a model could have "
             "been trained to spoil."
         )
-    if request.model_options.leave_preparation_open and not labelled:
+    if request.model_options.leave_preparation_open and not preparation_known:
         spots.append(
             "Nothing says how the network was trained to see its images, so it was given pixels from 0 to 1 as they "
             "are; if it expects others, this audit means little. State its preprocessing, or give images with labels."

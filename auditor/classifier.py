@@ -100,7 +100,8 @@ class Classifier:
         self.forward_images = 0
         self._hurried = False
         self.prepare(preprocess or Preprocess())
-        self._module, self._writes_on_images = own_copy(module, self._sample())
+        owned = own_copy(module, self._sample(), layout=self.preprocess.layout)
+        self._module, self._writes_on_images, self.remembers = owned.module, owned.writes_on_images, owned.remembers
         self.num_classes = int(self._probe().shape[1])
         self.facts = replace(facts, num_classes=self.num_classes, dense={t.ndim for t in self._weights()} == {2})
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from auditor.running_statistics import Remembered, remembered
 
-def own_copy(module: nn.Module, sample: Tensor) -> tuple[nn.Module, bool]:
-    """A copy in evaluation mode on the sample's device, float32, parameters without gradients, and whether it writes on
-    the images that it is given, as ``x.sub_(mean)`` does.
 
-    ``sample`` is a batch of images in [0, 1] as the network takes them. Channels lie last where it runs so:
-    ``x.view(-1, 320)``, a line of many networks, wants them first.
+@dataclass(frozen=True)
+class OwnCopy:
+    """The copy, and what is known of it."""
+
+    module: nn.Module
+    """in evaluation mode on the sample's device, float32, parameters without gradients"""
+    writes_on_images: bool
+    """whether it changes the images that it is given, as ``x.sub_(mean)`` does"""
+    remembers: Remembered | None
+    """what its batch norm, before it was folded, remembers of the training images"""
+
+
+def own_copy(module: nn.Module, sample: Tensor, *, layout: str) -> OwnCopy:
+    """A copy to ask. ``sample`` is a batch of images in [0, 1] as the network takes them, channels last where
+    ``layout`` is ``nhwc``.
+
+    In memory, channels lie last where it runs so: ``x.view(-1, 320)``, a line of many networks, wants them first.
     """
     owned = copy.deepcopy(module).eval().float()
     for tensor in (*owned.parameters(), *owned.buffers()):
         tensor.requires_grad_(False)
-    folded = _folded(owned.to(sample.device), sample)
+    remembers = remembered(owned.to(sample.device), sample, layout=layout)
+    folded = _folded(owned, sample)
     writes = _writes_on(folded.to(memory_format=torch.channels_last), sample)
     if writes is None:
         writes = _writes_on(folded.to(memory_format=torch.contiguous_format), sample)
-    return folded, bool(writes)
+    return OwnCopy(folded, bool(writes), remembers)
 
 
 def _writes_on(module: nn.Module, sample: Tensor) -> bool | None:

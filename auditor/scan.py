@@ -197,7 +197,10 @@ def conclude(
         demonstrations=demonstrations(verdict_of, suspect, reference, images) if shown and images is not None else (),
         labels=suspect.labels,
         blind_spots=blind_spots(
-            request, outcomes, suspect.num_classes, labelled=images is not None and images.facts.labelled
+            request,
+            outcomes,
+            suspect.num_classes,
+            preparation_known=suspect.remembers is not None or (images is not None and images.facts.labelled),
         ),
         file_findings=models.findings,
         kinship=models.kinship,

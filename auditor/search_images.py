@@ -17,7 +17,7 @@ from auditor.images import LoadedImages, load_images
 from auditor.impressions import RAW, class_impressions
 from auditor.measuring import generator
 from auditor.preflight import Preflight, preflight
-from auditor.preparation import Told, as_images_tell
+from auditor.preparation import Told, prepare
 from auditor.procedural import dead_leaves
 from auditor.progress import Progress
 from auditor.request import ScanRequest
@@ -64,7 +64,9 @@ def gather(
     rng = generator(request.settings.seed, "images")
     if request.images is None:
         loaded = None
+        told = _prepared(request, suspect, reference, None)
         checks = _preflight(suspect, reference, dead_leaves(256, suspect.input_shape, rng), None)
+        checks = replace(checks, blockers=told.blockers + checks.blockers, warnings=told.warnings + checks.warnings)
         if checks.blockers:
             return _split(suspect, dead_leaves(64, suspect.input_shape, rng), rng, PROCEDURAL, None), checks
         if progress is not None:
@@ -98,16 +100,12 @@ def gather(
 
 
 def _prepared(
-    request: ScanRequest, suspect: Classifier, reference: Classifier | None, loaded: LoadedImages
+    request: ScanRequest, suspect: Classifier, reference: Classifier | None, loaded: LoadedImages | None
 ) -> Told:
-    """Give each model its images as labelled ones tell that it wants them, where nobody said."""
-    if loaded.labels is None:
-        return Told()
-    told = as_images_tell(suspect, request.model_options, loaded.pixels, loaded.labels, role="model")
-    if reference is None:
-        return told
-    options = request.reference_options or request.model_options
-    return told + as_images_tell(reference, options, loaded.pixels, loaded.labels, role="reference")
+    """Give each model its images as it can be told to want them, where nobody said."""
+    pixels, labels = (loaded.pixels, loaded.labels) if loaded is not None else (None, None)
+    beside = None if reference is None else (reference, request.reference_options or request.model_options)
+    return prepare((suspect, request.model_options), beside, images=pixels, labels=labels)
 
 
 def _preflight(suspect: Classifier, reference: Classifier | None, pixels: Tensor, labels: Tensor | None) -> Preflight:

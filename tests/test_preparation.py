@@ -10,13 +10,20 @@ import torch
 from tiny_models import SHAPE, Templates, draw_images, make_classifier
 from torch import Tensor, nn
 
-from auditor.classifier import PRESETS, VALUE_RANGES, Preprocess
-from auditor.preparation import Told, as_images_tell, better_way, follows, in_another_order
+from auditor.classifier import PRESETS, VALUE_RANGES, Classifier, Preprocess
+from auditor.preparation import Told, by_labels, in_another_order
+from auditor.preparation.by_labels import as_images_tell, follows
+from auditor.preparation.ways import usual_ways
 from auditor.request import ModelOptions, ScanRequest
 from auditor.search_images import gather
 
 IMAGES, LABELS = draw_images(200)
 MEAN, STD = PRESETS["cifar10"]
+
+
+def better_way(model: Classifier, images: Tensor, labels: Tensor) -> by_labels.Way | None:
+    """The best of the usual ways."""
+    return by_labels.better_way(model, images, labels, usual_ways(model.preprocess, images.shape[1], images))
 
 
 class Picky(nn.Module):

@@ -1,19 +1,16 @@
-"""How a network wants its images, where labelled ones can tell: the usual ways, and with which it is right most often.
-
-Wrong preprocessing is the commonest cause of a wrong verdict: of clean models that were asked in a wrong way, more than
-half looked suspicious (benchmarks/README). So nobody has to state what the images themselves tell.
-"""
+"""How a network wants its images, told by how often it is right: on labelled ones, or as another model has it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from auditor.classifier import PRESETS, VALUE_RANGES, Classifier, Preprocess
+from auditor.classifier import Classifier, Preprocess
+from auditor.preparation.ways import Told, usual_ways
 from auditor.request import ModelOptions
 
 PROBED, FIRST = 400, 100
@@ -41,23 +38,12 @@ class Way:
     """how often it is right on the same images as they were prepared so far"""
 
 
-@dataclass(frozen=True)
-class Told:
-    """What labelled images tell of a model's preparation: to be read, and why nothing can be concluded."""
-
-    warnings: tuple[str, ...] = ()
-    blockers: tuple[str, ...] = ()
-
-    def __add__(self, other: Told) -> Told:
-        return Told(self.warnings + other.warnings, self.blockers + other.blockers)
-
-
 def as_images_tell(model: Classifier, options: ModelOptions, images: Tensor, labels: Tensor, *, role: str) -> Told:
     """Prepare images for the model in a better way, if there is one and ``options`` leave it open.
 
     Where they do not, they are obeyed, and the better way is told; a far better one means that they are wrong.
     """
-    way = better_way(model, images, labels)
+    way = better_way(model, images, labels, usual_ways(model.preprocess, images.shape[1], images[:PROBED]))
     if way is None:
         return Told()
     if not options.leave_preparation_open:
@@ -74,11 +60,32 @@ def as_images_tell(model: Classifier, options: ModelOptions, images: Tensor, lab
     return Told((note,))
 
 
-def better_way(model: Classifier, images: Tensor, labels: Tensor) -> Way | None:
-    """The usual preparation with which the model is clearly more often right than with its own; None where none is.
+def as_other_model_tells(
+    model: Classifier, images: Tensor, answers: Tensor, ways: Iterable[tuple[str, Preprocess]], *, role: str, other: str
+) -> Told:
+    """Prepare images for the model in that of ``ways`` with which it clearly agrees more often with another model.
 
-    ``images`` (N, C, H, W) in [0, 1] with labels (N,); `PROBED` of them are looked at. The model stays as it is.
-    Costs about eight forward passes of `FIRST` images, and two of `PROBED` where another way looks better.
+    ``answers`` (N,) are that model's to the images (N, C, H, W), prepared as it is known to want them.
+    """
+    way = better_way(model, images, answers, ways)
+    if way is None:
+        return Told()
+    model.prepare(way.preprocess)
+    note = (
+        f"the {role}'s images were prepared with {way.name}: it agrees with the {other} on {way.accuracy:.0%} of them "
+        f"then, and on {way.before:.0%} as they are; if it was not trained so, state its preprocessing"
+    )
+    return Told((note,))
+
+
+def better_way(
+    model: Classifier, images: Tensor, labels: Tensor, ways: Iterable[tuple[str, Preprocess]]
+) -> Way | None:
+    """The preparation with which the model is clearly more often right than with its own; None where none is.
+
+    ``images`` (N, C, H, W) in [0, 1] with labels (N,); `PROBED` of them are looked at. ``ways`` are the preparations
+    to try, with names. The model stays as it is. Costs forward passes of `FIRST` images for each way, and two of `PROBED`
+    where another one looks better.
     """
     own = model.preprocess
 
@@ -87,9 +94,9 @@ def better_way(model: Classifier, images: Tensor, labels: Tensor) -> Way | None:
         return follows(model.predict(images[:count]), labels[:count])
 
     try:
-        ways = list(usual_ways(own, images[:PROBED]))
-        scores = [int(right(way, FIRST).sum()) for _, way in ways]
-        name, way = ways[max(range(len(ways)), key=scores.__getitem__)]
+        tried = list(ways)
+        scores = [int(right(way, FIRST).sum()) for _, way in tried]
+        name, way = tried[max(range(len(tried)), key=scores.__getitem__)]
         if max(scores) <= int(right(own, FIRST).sum()):
             return None
         before, after = right(own, PROBED), right(way, PROBED)
@@ -97,22 +104,6 @@ def better_way(model: Classifier, images: Tensor, labels: Tensor) -> Way | None:
         return Way(name, way, float(after.float().mean()), float(before.float().mean())) if better else None
     finally:
         model.prepare(own)
-
-
-def usual_ways(own: Preprocess, images: Tensor) -> Iterator[tuple[str, Preprocess]]:
-    """Name and preprocessing: each value range, each preset, and the images' own mean and standard deviation."""
-    channels = images.shape[1]
-    plain = Preprocess(layout=own.layout)
-    for value_range in VALUE_RANGES:
-        yield f"range {value_range}", replace(plain, value_range=value_range)
-    for preset, (mean, std) in PRESETS.items():
-        if len(mean) == channels:
-            yield f"preset {preset}", replace(plain, mean=mean, std=std)
-    flat = images.transpose(0, 1).flatten(1)
-    mean, std = (tuple(round(float(v), 3) for v in values) for values in (flat.mean(1), flat.std(1)))
-    if min(std) > 0:
-        said = " ".join(f"{name} {','.join(map(str, values))}" for name, values in (("mean", mean), ("std", std)))
-        yield said, replace(plain, mean=mean, std=std)
 
 
 def _clearly(theirs: Tensor, right: Tensor) -> bool:

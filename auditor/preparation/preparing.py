@@ -1,0 +1,73 @@
+"""Which of the means to tell a preparation serves which model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auditor.classifier import Classifier
+from auditor.preparation.by_batch_norm import as_batch_norm_tells
+from auditor.preparation.by_labels import as_images_tell, as_other_model_tells
+from auditor.preparation.ways import Told, usual_ways
+from auditor.procedural import dead_leaves, scenes
+from auditor.request import ModelOptions
+
+SCENES, LEAVES = 300, 100
+"""procedural pictures on which two models' answers are compared where there are no images"""
+
+Opened = tuple[Classifier, ModelOptions, str]
+"""a model, its options, and what it is called"""
+
+
+def prepare(
+    suspect: tuple[Classifier, ModelOptions],
+    reference: tuple[Classifier, ModelOptions] | None = None,
+    *,
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> Told:
+    """Prepare images for the models as can be told, where their options leave it open.
+
+    ``images`` (N, C, H, W) in [0, 1] and ``labels`` (N,) are real ones, where there are any.
+    """
+    opened: list[Opened] = [(*suspect, "model")]
+    if reference is not None:
+        opened.append((*reference, "reference"))
+    told = Told()
+    for model, options, role in opened:
+        if images is not None and labels is not None:
+            told += as_images_tell(model, options, images, labels, role=role)
+        else:
+            told += as_batch_norm_tells(model, options, images, role=role)
+    if labels is None and len(opened) > 1 and not told.blockers:
+        told += _as_the_other_tells(opened, images)
+    return told
+
+
+def is_known(model: Classifier, options: ModelOptions) -> bool:
+    """Whether anything says, without labels, how a model wants its images."""
+    return not options.leave_preparation_open or model.remembers is not None
+
+
+def _as_the_other_tells(opened: list[Opened], images: Tensor | None) -> Told:
+    """Where only one of two models of the same task is known: what makes the other agree with it.
+
+    Real images tell any usual way. Of made ones, models of few classes agree by chance: on them nothing but the known
+    model's own way is tried, which two models of one task mostly share.
+    """
+    known = [one for one in opened if is_known(one[0], one[1])]
+    open_one = [one for one in opened if not is_known(one[0], one[1])]
+    if len(known) != 1 or len(open_one) != 1:
+        return Told()
+    (teacher, _, other), (model, _, role) = known[0], open_one[0]
+    shape = model.input_shape
+    if shape != teacher.input_shape:
+        return Told()
+    if images is None:
+        rng = torch.Generator().manual_seed(0)
+        pictures = torch.cat([scenes(SCENES, shape, rng), dead_leaves(LEAVES, shape, rng)])
+        pictures = pictures[torch.randperm(len(pictures), generator=rng)]
+        ways = [(f"the {other}'s preprocessing", teacher.preprocess)]
+    else:
+        pictures, ways = images, list(usual_ways(model.preprocess, shape[0], images))
+    return as_other_model_tells(model, pictures, teacher.predict(pictures), ways, role=role, other=other)
