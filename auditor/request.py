@@ -23,7 +23,7 @@ class ModelOptions:
     ] = None
     preprocess: Annotated[
         Literal["auto", "none", "imagenet", "cifar10", "mnist", "gtsrb"],
-        Setting("preset of channel mean and std that the network expects; auto: as labelled images tell, else none"),
+        Setting("preset of channel mean and std that the network expects; auto: as labels, else batch norm, tell"),
     ] = "auto"
     mean: Annotated[tuple[float, ...] | None, Setting("channel means, comma-separated, over the preset")] = None
     std: Annotated[tuple[float, ...] | None, Setting("channel standard deviations, likewise", low=1e-6)] = None

@@ -62,20 +62,37 @@ class Case:
 
 
 def cases(folder: Path, card: dict[str, Any], file: str) -> Iterator[Case]:
-    """All ways of one model file, without images and with unlabelled ones."""
+    """All ways of one model file, with and without unlabelled images and a reference that wants the same way."""
     network = load_network(folder / file, arch=card["architecture"] if file.endswith(".pt") else None)
+    beside = load_network(folder / card["reference"], arch=card["reference_architecture"])
     shape = tuple(card["input_shape"])
     rng = torch.Generator().manual_seed(0)
     images = load_images(folder / card["images"], shape, IMAGES, rng, num_classes=card["num_classes"]).pixels
-    its = Preprocess(**scale(card["preprocess"]))
+    its, theirs = (Preprocess(**scale(card[key])) for key in ("preprocess", "reference_preprocess"))
     for wanted, way in [("as trained", its), *usual_ways(Preprocess(), shape[0], None)]:
-        for given, known in (("nothing", None), ("unlabelled images", images)):
-            model = _opened(Wanting(network.module, shape[0], its, way), shape, way)
-            right = model.predict(images)
+        model = _opened(Wanting(network.module, shape[0], its, way), shape, way)
+        reference = _opened(Wanting(beside.module, shape[0], theirs, way), shape, way)
+        right = model.predict(images)
+        model.prepare(Preprocess())
+        before = _share(model.predict(images) == right)
+        as_is = _opened(Wanting(network.module, shape[0], its, Preprocess()), shape, Preprocess())
+        for known in (None, images):
+            as_is.prepare(Preprocess())
+            reference.prepare(Preprocess())
+            told = prepare((as_is, ModelOptions()), (reference, ModelOptions()), images=known)
+            given = "reference that wants another way" + ", images" * (known is not None)
+            after = _share(as_is.predict(images) == right)
+            yield Case(given, "range 0..1", as_is.preprocess != Preprocess(), bool(told.blockers), 1.0, after)
+        for given in ("nothing", "images", "reference", "reference, images"):
             model.prepare(Preprocess())
-            before = _share(model.predict(images) == right)
-            told = prepare((model, ModelOptions()), images=known)
-            yield Case(given, wanted, bool(told.warnings), bool(told.blockers), before, _share(model.predict(images) == right))
+            reference.prepare(Preprocess())
+            told = prepare(
+                (model, ModelOptions()),
+                (reference, ModelOptions()) if "reference" in given else None,
+                images=images if "images" in given else None,
+            )
+            after = _share(model.predict(images) == right)
+            yield Case(given, wanted, model.preprocess != Preprocess(), bool(told.blockers), before, after)
 
 
 def _opened(module: nn.Module, shape: tuple[int, ...], way: Preprocess) -> Classifier:
@@ -94,13 +111,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the table to write")
     options = parser.parse_args()
     found: dict[tuple[str, str, str], list[Case]] = defaultdict(list)
-    models = list(cards(options.zoo, "all", planted=False))
+    models = [
+        (folder, card)
+        for folder, card in cards(options.zoo, "all", planted=False)
+        if (folder / card["reference"]).exists()
+    ]
     for folder, card in models:
         for file in ("model.pt", "model.onnx"):
             for case in cases(folder, card, file):
                 found[file, case.given, "another way" if case.before < 1 else "0..1"].append(case)
-                if case.before == 1 and case.after < 1 or case.before < 1 and not (case.told or case.blocked):
-                    print(card["name"], file, case, flush=True)
     rows: list[tuple[object, ...]] = []
     for (file, given, wants), seen in sorted(found.items()):
         rows.append(
@@ -117,9 +136,10 @@ def main() -> None:
                 f"{sum(c.after for c in seen) / len(seen):.1%}",
             )
         )
-    head = ("file", "given", "wants", "cases", "told", "inconclusive", "asked rightly before", "then", "same answers before", "then")
+    counts = ("cases", "changed", "inconclusive", "asked rightly before", "then", "same answers before", "then")
+    head = ("file", "given", "wants", *counts)
     text = (
-        f"Made by `python -m benchmarks.preparing`: {len(models)} models, each behind every usual way to prepare images. "
+        f"Made by `python -m benchmarks.preparing`: {len(models)} models behind every usual way to prepare images. "
         f"Rightly asked: at least {AGREED:.0%} of the answers are those of the network that is told how.\n\n"
     )
     options.out.write_text(text + table(head, rows) + "\n", encoding="utf-8")

@@ -17,9 +17,11 @@ pictures have at least"""
 DATA = (*(known for known in PRESETS.values() if known[0]), ((0.2860,), (0.3530,)), ((0.45,), (0.25,)))
 """means and standard deviations of pixels in usual data sets: the presets', Fashion-MNIST's, grey photographs'"""
 
-MEAN_APART, STD_APART, UNLIKE = 0.2, 0.4, 2.0
-"""one step between means, and between logarithms of standard deviations; and how many steps from all usual data are too
-far to believe in a way"""
+MEAN_APART, STD_APART = 0.2, 0.4
+"""one step between means, and between logarithms of standard deviations"""
+
+ALIKE, UNLIKE = 0.3, 2.0
+"""steps by which ways do not differ, and that are too far from all usual data to believe in a way"""
 
 PHOTOGRAPHS, SIGNS = 96, 43
 """side from which pictures are ImageNet's rather than CIFAR's, and the number of classes that is GTSRB's"""
@@ -75,13 +77,16 @@ def likeliest_way(model: Classifier, told: Remembered, images: Tensor | None) ->
         flat = images.transpose(0, 1).flatten(1)
         known = [(flat.mean(1), flat.std(1).clamp_min(FLAT))]
     usual = "gtsrb" if model.num_classes == SIGNS else "imagenet" if side >= PHOTOGRAPHS else "cifar10"
-    found: list[tuple[float, bool, str, Preprocess]] = []
+    found: list[tuple[float, str, Preprocess]] = []
     for name, way in usual_ways(model.preprocess, channels, images):
         if could_be_pixels(told, way):
-            apart = min((_apart(_pixels(told, way), data) for data in known), default=0.0)
-            found.append((round(apart, 1), usual not in name, name, way))
-    apart, _, name, way = min(found, key=lambda one: one[:2], default=(UNLIKE + 1, True, "", model.preprocess))
-    return (name, way) if apart <= UNLIKE else None
+            found.append((min((_apart(_pixels(told, way), data) for data in known), default=0.0), name, way))
+    best = min((apart for apart, _, _ in found), default=UNLIKE)
+    alike = [(usual not in name, apart, name, way) for apart, name, way in found if apart <= best + ALIKE]
+    if best >= UNLIKE:
+        return None
+    *_, name, way = min(alike, key=lambda one: one[:2])
+    return name, way
 
 
 def _pixels(told: Remembered, way: Preprocess) -> Pixels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -60,14 +60,13 @@ def as_images_tell(model: Classifier, options: ModelOptions, images: Tensor, lab
     return Told((note,))
 
 
-def as_other_model_tells(
-    model: Classifier, images: Tensor, answers: Tensor, ways: Iterable[tuple[str, Preprocess]], *, role: str, other: str
-) -> Told:
-    """Prepare images for the model in that of ``ways`` with which it clearly agrees more often with another model.
+def as_other_model_tells(model: Classifier, images: Tensor, answers: Tensor, *, role: str, other: str) -> Told:
+    """Prepare real images for the model in the usual way with which it clearly agrees most often with another model.
 
     ``answers`` (N,) are that model's to the images (N, C, H, W), prepared as it is known to want them.
     """
-    way = better_way(model, images, answers, ways)
+    ways = usual_ways(model.preprocess, images.shape[1], images[:PROBED])
+    way = better_way(model, images, answers, ways, right=torch.eq)
     if way is None:
         return Told()
     model.prepare(way.preprocess)
@@ -78,28 +77,49 @@ def as_other_model_tells(
     return Told((note,))
 
 
+def like_other_model(
+    model: Classifier, pictures: Tensor, answers: Tensor, theirs: Preprocess, *, role: str, other: str
+) -> Told:
+    """Prepare images for the model as for another one of its task, unless it clearly agrees more often as it is.
+
+    ``pictures`` (N, C, H, W) are made, so agreement says little; and two models of a task are mostly asked alike.
+    """
+    own = model.preprocess
+    model.prepare(theirs)
+    if better_way(model, pictures, answers, [("its own", own)], right=torch.eq) is not None:
+        model.prepare(own)
+        return Told()
+    note = f"how the {role} wants its images is not known; they were prepared as the {other}'s; if wrong, state it"
+    return Told((note,))
+
+
 def better_way(
-    model: Classifier, images: Tensor, labels: Tensor, ways: Iterable[tuple[str, Preprocess]]
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    ways: Iterable[tuple[str, Preprocess]],
+    *,
+    right: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Way | None:
     """The preparation with which the model is clearly more often right than with its own; None where none is.
 
     ``images`` (N, C, H, W) in [0, 1] with labels (N,); `PROBED` of them are looked at. ``ways`` are the preparations
-    to try, with names. The model stays as it is. Costs forward passes of `FIRST` images for each way, and two of `PROBED`
-    where another one looks better.
+    to try, with names; ``right`` says which answers and labels (N,) agree, `follows` where it is not given. The model
+    stays as it is. Costs forward passes of `FIRST` images for each way, and two of `PROBED` where another looks better.
     """
-    own = model.preprocess
+    own, agree = model.preprocess, right or follows
 
-    def right(way: Preprocess, count: int) -> Tensor:
+    def answered(way: Preprocess, count: int) -> Tensor:
         model.prepare(way)
-        return follows(model.predict(images[:count]), labels[:count])
+        return agree(model.predict(images[:count]), labels[:count])
 
     try:
         tried = list(ways)
-        scores = [int(right(way, FIRST).sum()) for _, way in tried]
+        scores = [int(answered(way, FIRST).sum()) for _, way in tried]
         name, way = tried[max(range(len(tried)), key=scores.__getitem__)]
-        if max(scores) <= int(right(own, FIRST).sum()):
+        if max(scores) <= int(answered(own, FIRST).sum()):
             return None
-        before, after = right(own, PROBED), right(way, PROBED)
+        before, after = answered(own, PROBED), answered(way, PROBED)
         better = _clearly(after, before)
         return Way(name, way, float(after.float().mean()), float(before.float().mean())) if better else None
     finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from auditor.classifier import Classifier
 from auditor.preparation.by_batch_norm import as_batch_norm_tells
-from auditor.preparation.by_labels import as_images_tell, as_other_model_tells
-from auditor.preparation.ways import Told, usual_ways
+from auditor.preparation.by_labels import as_images_tell, as_other_model_tells, like_other_model
+from auditor.preparation.ways import Told
 from auditor.procedural import dead_leaves, scenes
 from auditor.request import ModelOptions
 
@@ -50,24 +52,18 @@ def is_known(model: Classifier, options: ModelOptions) -> bool:
 
 
 def _as_the_other_tells(opened: list[Opened], images: Tensor | None) -> Told:
-    """Where only one of two models of the same task is known: what makes the other agree with it.
-
-    Real images tell any usual way. Of made ones, models of few classes agree by chance: on them nothing but the known
-    model's own way is tried, which two models of one task mostly share.
-    """
+    """Where only one of two models of the same task is known: what makes the other agree with it."""
     known = [one for one in opened if is_known(one[0], one[1])]
-    open_one = [one for one in opened if not is_known(one[0], one[1])]
-    if len(known) != 1 or len(open_one) != 1:
+    unknown = [one for one in opened if not is_known(one[0], one[1])]
+    if len(known) != 1 or len(unknown) != 1:
         return Told()
-    (teacher, _, other), (model, _, role) = known[0], open_one[0]
-    shape = model.input_shape
-    if shape != teacher.input_shape:
+    (teacher, stated, other), (model, _, role) = known[0], unknown[0]
+    if images is not None:
+        return as_other_model_tells(model, images, teacher.predict(images), role=role, other=other)
+    theirs = replace(teacher.preprocess, layout=model.preprocess.layout)
+    if theirs == model.preprocess or not stated.leave_preparation_open:  # options for one alone say that the two differ
         return Told()
-    if images is None:
-        rng = torch.Generator().manual_seed(0)
-        pictures = torch.cat([scenes(SCENES, shape, rng), dead_leaves(LEAVES, shape, rng)])
-        pictures = pictures[torch.randperm(len(pictures), generator=rng)]
-        ways = [(f"the {other}'s preprocessing", teacher.preprocess)]
-    else:
-        pictures, ways = images, list(usual_ways(model.preprocess, shape[0], images))
-    return as_other_model_tells(model, pictures, teacher.predict(pictures), ways, role=role, other=other)
+    rng = torch.Generator().manual_seed(0)
+    pictures = torch.cat([scenes(SCENES, model.input_shape, rng), dead_leaves(LEAVES, model.input_shape, rng)])
+    pictures = pictures[torch.randperm(len(pictures), generator=rng)]
+    return like_other_model(model, pictures, teacher.predict(pictures), theirs, role=role, other=other)
