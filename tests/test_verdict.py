@@ -13,7 +13,7 @@ from auditor.calibration import Given, Null, Weights
 from auditor.confirming import FAR, FAR_ALONE
 from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, TARGETS, kind_of
-from auditor.verdict import Judgement, judge
+from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
 from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
@@ -133,6 +133,7 @@ def test_a_confirmed_trigger_of_one_statistic_is_enough(monkeypatch: pytest.Monk
 
 def test_a_confirmed_trigger_makes_it_backdoored() -> None:
     result = judged(per_class(HIGH, success=0.9))
+    assert result.score >= CONFIRMED_SCORE > judged(per_class(HIGH, success=0.3)).score
     assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (2,))
     assert result.trigger is not None
     assert result.trigger.success_rate == 0.9

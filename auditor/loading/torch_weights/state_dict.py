@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from auditor.loading.torch_weights.checkpoints import Candidate, preferred
 from auditor.loading.torch_weights.heads import head_size
 from auditor.loading.torch_weights.kept_objects import Kept, own_class, state_of, timm_name
 from auditor.loading.torch_weights.rebuilding import rebuilt
+from auditor.loading.torch_weights.small_networks import recognise_small
 from auditor.loading.torch_weights.weights_file import Weights, plain_weights, read_weights
 
 _NAMED_TRIES = 12
@@ -101,10 +102,22 @@ class _Fitted:
 
 def _recognised(candidates: list[Candidate], limits: Limits) -> _Fitted | None:
     for candidate in candidates:
-        found = recognise(plain_weights(candidate.state, limits))
+        state = plain_weights(candidate.state, limits)
+        found = recognise(state)
         if found is not None:
             return _settled(candidate, candidates, found, limits)
+        small = recognise_small(state)
+        if small is not None:
+            fitted = _settled(candidate, candidates, small, limits)
+            return replace(fitted, notes=(*fitted.notes, _put_together(fitted.architecture)))
     return None
+
+
+def _put_together(architecture: str) -> str:
+    return (
+        f"the network was put together by the names and shapes of its weights, as a {architecture}; if it is another, "
+        "name it with --arch"
+    )
 
 
 def _named(arch: str, candidates: list[Candidate], limits: Limits) -> _Fitted:

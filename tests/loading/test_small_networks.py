@@ -1,0 +1,288 @@
+"""Networks for small images, recognised by their weights: against the forward passes that are usually written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from auditor.errors import ArchitectureError
+from auditor.loading import load_network
+from auditor.loading.torch_weights.small_networks import recognise_small
+
+
+def conv(given: int, made: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(given, made, size, stride, size // 2, bias=False)
+
+
+class Basic(nn.Module):
+    """He et al., 2016a."""
+
+    def __init__(self, given: int, made: int, stride: int, option: str) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv(given, made, 3, stride), nn.BatchNorm2d(made)
+        self.conv2, self.bn2 = conv(made, made), nn.BatchNorm2d(made)
+        self.added, self.stride, self.option = made - given, stride, option
+        if given != made and option != "padded":
+            setattr(self, option, nn.Sequential(conv(given, made, 1, stride), nn.BatchNorm2d(made)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.added and self.option == "padded":
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.added // 2, self.added // 2))
+        elif self.added:
+            x = getattr(self, self.option)(x)
+        return F.relu(out + x)
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, given: int, inner: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv(given, inner, 1), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = conv(inner, inner, 3, stride), nn.BatchNorm2d(inner)
+        self.conv3, self.bn3 = conv(inner, 4 * inner, 1), nn.BatchNorm2d(4 * inner)
+        self.shortcut = nn.Sequential()
+        if given != 4 * inner:
+            self.shortcut = nn.Sequential(conv(given, 4 * inner, 1, stride), nn.BatchNorm2d(4 * inner))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        return F.relu(self.bn3(self.conv3(out)) + self.shortcut(x))
+
+
+class PreActivated(nn.Module):
+    """He et al., 2016b; with ``wide``, as in WideResNet's code."""
+
+    def __init__(self, given: int, made: int, stride: int, wide: bool = False) -> None:
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(given), conv(given, made, 3, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(made), conv(made, made)
+        self.name = "convShortcut" if wide else "shortcut"
+        if given != made:
+            projection = conv(given, made, 1, stride)
+            setattr(self, self.name, projection if wide else nn.Sequential(projection))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(x))
+        x = getattr(self, self.name)(out) if hasattr(self, self.name) else x
+        return self.conv2(F.relu(self.bn2(self.conv1(out)))) + x
+
+
+class PreBottleneck(nn.Module):
+    def __init__(self, given: int, inner: int, stride: int) -> None:
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(given), conv(given, inner, 1)
+        self.bn2, self.conv2 = nn.BatchNorm2d(inner), conv(inner, inner, 3, stride)
+        self.bn3, self.conv3 = nn.BatchNorm2d(inner), conv(inner, 4 * inner, 1)
+        if given != 4 * inner:
+            self.shortcut = nn.Sequential(conv(given, 4 * inner, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(x))
+        x = self.shortcut(out) if hasattr(self, "shortcut") else x
+        return self.conv3(F.relu(self.bn3(self.conv2(F.relu(self.bn2(self.conv1(out))))))) + x
+
+
+def staged(
+    block: Callable[[int, int, int], nn.Module], stem: int, widths: tuple[int, ...], depth: int, grow: int
+) -> list[nn.Sequential]:
+    stages, given = [], stem
+    for number, width in enumerate(widths):
+        blocks = []
+        for i in range(depth):
+            blocks.append(block(given, width, 2 if number and not i else 1))
+            given = width * grow
+        stages.append(nn.Sequential(*blocks))
+    return stages
+
+
+class Net(nn.Module):
+    def __init__(
+        self,
+        block: Callable[[int, int, int], nn.Module],
+        stem: int,
+        widths: tuple[int, ...],
+        depth: int,
+        *,
+        grow: int = 1,
+        normed: bool = True,
+        head: str = "linear",
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv(3, stem)
+        if normed:
+            self.bn1 = nn.BatchNorm2d(stem)
+        stages = staged(block, stem, widths, depth, grow)
+        self.stages = [f"layer{i}" for i in range(1, len(stages) + 1)]
+        for name, stage in zip(self.stages, stages, strict=True):
+            setattr(self, name, stage)
+        self.head = head
+        setattr(self, head, nn.Linear(widths[-1] * grow, 7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(x)
+        out = F.relu(self.bn1(out)) if hasattr(self, "bn1") else out
+        for name in self.stages:
+            out = getattr(self, name)(out)
+        out = F.avg_pool2d(out, out.shape[-1])
+        return getattr(self, self.head)(out.view(out.size(0), -1))
+
+
+class Wide(nn.Module):
+    """WideResNet."""
+
+    def __init__(self, depth: int, widen: int) -> None:
+        super().__init__()
+        widths = (16 * widen, 32 * widen, 64 * widen)
+        self.conv1 = conv(3, 16)
+        stages = staged(lambda *a: PreActivated(*a, wide=True), 16, widths, (depth - 4) // 6, 1)
+        for name, stage in zip(("block1", "block2", "block3"), stages, strict=True):
+            holder = nn.Module()
+            holder.layer = stage
+            setattr(self, name, holder)
+        self.bn1, self.fc = nn.BatchNorm2d(widths[-1]), nn.Linear(widths[-1], 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(x)
+        for block in (self.block1, self.block2, self.block3):
+            out = block.layer(out)
+        out = F.avg_pool2d(F.relu(self.bn1(out)), 8)
+        return self.fc(out.view(-1, out.shape[1]))
+
+
+class VGG(nn.Module):
+    def __init__(self, plan: tuple[int | str, ...]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        given = 3
+        for width in plan:
+            if isinstance(width, int):
+                layers += [nn.Conv2d(given, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                given = width
+            else:
+                layers.append(nn.MaxPool2d(2, 2))
+        self.features = nn.Sequential(*layers, nn.AvgPool2d(1, 1))
+        self.classifier = nn.Linear(given, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.features(x)
+        return self.classifier(out.view(out.size(0), -1))
+
+
+FOUR, THREE = (8, 16, 32, 64), (16, 32, 64)
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "ResNet-20, padded": (lambda: Net(lambda *a: Basic(*a, "padded"), 16, THREE, 3), "ResNet of 20 layers"),
+    "ResNet-32, projected": (lambda: Net(lambda *a: Basic(*a, "shortcut"), 16, THREE, 5), "ResNet of 32 layers"),
+    "ResNet-20 of a hub": (
+        lambda: Net(lambda *a: Basic(*a, "downsample"), 16, THREE, 3, head="fc"),
+        "ResNet of 20 layers",
+    ),
+    "ResNet-18": (lambda: Net(lambda *a: Basic(*a, "shortcut"), 8, FOUR, 2), "ResNet of 18 layers"),
+    "ResNet-50": (lambda: Net(Bottleneck, 8, FOUR, 2, grow=4), "ResNet of 26 layers"),
+    "PreActResNet-18": (lambda: Net(PreActivated, 8, FOUR, 2, normed=False), "pre-activation ResNet of 18 layers"),
+    "pre-activation, normed stem": (lambda: Net(PreActivated, 8, FOUR, 2), "pre-activation ResNet of 18 layers"),
+    "PreActResNet-50": (
+        lambda: Net(PreBottleneck, 8, FOUR, 2, grow=4, normed=False),
+        "pre-activation ResNet of 26 layers",
+    ),
+    "WRN-16-1": (lambda: Wide(16, 1), "WideResNet of"),
+    "WRN-22-2": (lambda: Wide(22, 2), "WideResNet of"),
+    "VGG-11": (lambda: VGG((8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M")), "VGG of 9 layers"),
+}
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """With statistics and scales that are not as torch starts them."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0.0, 0.2)
+            nn.init.normal_(module.running_mean, 0.0, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_network_computes_what_its_code_does(name: str) -> None:
+    build, called = NETWORKS[name]
+    network = trained(build())
+    found = recognise_small(network.state_dict())
+    assert found is not None
+    assert found[0].startswith(called)
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        assert torch.allclose(found[1].eval()(x), network(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ResNet-20, padded", "PreActResNet-18"])
+def test_greys_of_other_sizes(name: str) -> None:
+    network = trained(NETWORKS[name][0]())
+    network.conv1 = conv(1, network.conv1.out_channels)
+    found = recognise_small(network.state_dict())
+    assert found is not None
+    x = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.allclose(found[1].eval()(x), network(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_tensor_more_or_less_is_another_network(name: str) -> None:
+    state = NETWORKS[name][0]().state_dict()
+    assert recognise_small(state | {"layer1.0.se.weight": torch.zeros(3)}) is None
+    for missing in ("bias", "running_var"):
+        key = next(key for key in reversed(state) if key.endswith(missing))
+        assert recognise_small({k: v for k, v in state.items() if k != key}) is None
+
+
+def test_torchvision_names_with_a_small_stem_may_have_a_pool_or_none() -> None:
+    assert recognise_small(Net(lambda *a: Basic(*a, "downsample"), 8, FOUR, 2, head="fc").state_dict()) is None
+
+
+def test_shapes_that_ask_for_more_than_the_file_holds() -> None:
+    state = NETWORKS["ResNet-18"][0]().state_dict()
+    wide = torch.zeros(0).expand(10**6, 0)[:, :, None, None].expand(-1, -1, 3, 3)
+    for key in ("conv1.weight", "layer4.1.conv2.weight", "layer1.0.conv1.weight"):
+        assert recognise_small(state | {key: wide}) is None
+    assert recognise_small({"conv1.weight": torch.zeros(()), "fc.weight": torch.zeros(3)}) is None
+    features = {"features.0.weight": torch.zeros(4, 3, 3, 3)}
+    assert recognise_small(features | {"classifier.weight": torch.zeros(2, 4)}) is None
+
+
+def test_a_checkpoint_of_a_benchmark_loads_and_says_what_it_was_taken_for(tmp_path: Path) -> None:
+    network = trained(NETWORKS["PreActResNet-18"][0]())
+    torch.save(
+        {
+            "model_name": "preactresnet18",
+            "num_classes": 7,
+            "model": network.state_dict(),
+            "img_size": [32, 32, 3],
+            "clean_data": "cifar10",
+            "bd_train": {"bd_data_container": {"save_folder_path": "record", "data_dict": {0: {"path": "0.png"}}}},
+        },
+        tmp_path / "attack_result.pt",
+    )
+    loaded = load_network(tmp_path / "attack_result.pt")
+    assert loaded.architecture == "pre-activation ResNet of 18 layers for small images"
+    assert any("put together by the names and shapes of its weights" in note for note in loaded.notes)
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(loaded.module(x), network(x), atol=1e-5)
+
+
+def test_names_of_data_parallel_and_counters_of_old_files(tmp_path: Path) -> None:
+    network = trained(NETWORKS["ResNet-20, padded"][0]())
+    old = {f"module.{key}": value for key, value in network.state_dict().items() if "num_batches" not in key}
+    torch.save({"state_dict": old, "best_prec1": 91.7}, tmp_path / "model.th")
+    assert load_network(tmp_path / "model.th").architecture == "ResNet of 20 layers for small images"
+
+
+def test_others_are_asked_for_by_name(tmp_path: Path) -> None:
+    state = NETWORKS["ResNet-18"][0]().state_dict() | {"layer1.0.se.weight": torch.zeros(3)}
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(ArchitectureError, match="--arch"):
+        load_network(tmp_path / "model.pt")
