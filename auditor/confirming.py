@@ -30,9 +30,9 @@ WAVED = {mode: max(limit, DEFORMED) for mode, limit in FAINT.items()}
 """the same of a wave that nobody searched for, which counts from where a deformation does: clean models come to 2e-4 at
 least"""
 
-FAR_OF_FEW = 1e-8
+FAR_OF_FEW = 1e-12
 """p-value from which a ready-made patch tells with few classes and no reference: a 1 with a mark at its top is a 7 to
-clean networks as well (3e-5 at least of 39, 1e-18 at most of 13 planted patches)"""
+clean networks as well (8e-9 at least of 40, one of ten seeds of one model; 4e-16 at most of 18 planted patches)"""
 
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""

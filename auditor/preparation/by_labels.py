@@ -86,7 +86,7 @@ def like_other_model(
     """
     own = model.preprocess
     model.prepare(theirs)
-    if better_way(model, pictures, answers, [("its own", own)], right=torch.eq) is not None:
+    if better_way(model, pictures, answers, [("its own", own)], right=torch.eq, probed=len(pictures)) is not None:
         model.prepare(own)
         return Told()
     note = f"how the {role} wants its images is not known; they were prepared as the {other}'s; if wrong, state it"
@@ -100,12 +100,13 @@ def better_way(
     ways: Iterable[tuple[str, Preprocess]],
     *,
     right: Callable[[Tensor, Tensor], Tensor] | None = None,
+    probed: int = PROBED,
 ) -> Way | None:
     """The preparation with which the model is clearly more often right than with its own; None where none is.
 
-    ``images`` (N, C, H, W) in [0, 1] with labels (N,); `PROBED` of them are looked at. ``ways`` are the preparations
+    ``images`` (N, C, H, W) in [0, 1] with labels (N,); ``probed`` of them are looked at. ``ways`` are the preparations
     to try, with names; ``right`` says which answers and labels (N,) agree, `follows` where it is not given. The model
-    stays as it is. Costs forward passes of `FIRST` images for each way, and two of `PROBED` where another looks better.
+    stays as it is. Costs forward passes of `FIRST` images for each way, and two of ``probed`` where another is better.
     """
     own, agree = model.preprocess, right or follows
 
@@ -119,7 +120,7 @@ def better_way(
         name, way = tried[max(range(len(tried)), key=scores.__getitem__)]
         if max(scores) <= int(answered(own, FIRST).sum()):
             return None
-        before, after = answered(own, PROBED), answered(way, PROBED)
+        before, after = answered(own, probed), answered(way, probed)
         better = _clearly(after, before)
         return Way(name, way, float(after.float().mean()), float(before.float().mean())) if better else None
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -14,8 +15,9 @@ from auditor.preparation.ways import Told
 from auditor.procedural import dead_leaves, scenes
 from auditor.request import ModelOptions
 
-SCENES, LEAVES = 300, 100
-"""procedural pictures on which two models' answers are compared where there are no images"""
+PICTURES, FEWEST, VALUES = 1600, 200, 3 * 64 * 64
+"""procedural pictures on which two models' answers are compared where there are no images, a quarter of them leaves; and
+fewer, down to so many, where an image has more than so many values"""
 
 Opened = tuple[Classifier, ModelOptions, str]
 """a model, its options, and what it is called"""
@@ -64,6 +66,7 @@ def _as_the_other_tells(opened: list[Opened], images: Tensor | None) -> Told:
     if theirs == model.preprocess or not stated.leave_preparation_open:  # options for one alone say that the two differ
         return Told()
     rng = torch.Generator().manual_seed(0)
-    pictures = torch.cat([scenes(SCENES, model.input_shape, rng), dead_leaves(LEAVES, model.input_shape, rng)])
+    quarter = max(FEWEST, min(PICTURES, PICTURES * VALUES // math.prod(model.input_shape))) // 4
+    pictures = torch.cat([scenes(3 * quarter, model.input_shape, rng), dead_leaves(quarter, model.input_shape, rng)])
     pictures = pictures[torch.randperm(len(pictures), generator=rng)]
     return like_other_model(model, pictures, teacher.predict(pictures), theirs, role=role, other=other)
