@@ -76,6 +76,8 @@ def gather(
         images = _split(suspect, pixels, rng, source, None)
         if robust:
             images = replace(images, robust=_robust_impressions(request, suspect, until))
+        if progress is not None:
+            progress("class impressions", 1, 1)
         if time.monotonic() > until:
             notes += ("the time budget ended the making of class impressions early",)
         return images, _noted(checks, notes, images, suspect)

@@ -16,7 +16,7 @@ from auditor.procedural import dead_leaves, scenes
 from auditor.request import ModelOptions
 
 PICTURES, FEWEST, VALUES = 1600, 200, 3 * 64 * 64
-"""procedural pictures on which two models' answers are compared where there are no images, a quarter of them leaves; and
+"""procedural pictures on which two models' answers are compared where there are no images, a quarter of them leaves;
 fewer, down to so many, where an image has more than so many values"""
 
 Opened = tuple[Classifier, ModelOptions, str]

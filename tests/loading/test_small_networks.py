@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -255,6 +257,10 @@ def test_shapes_that_ask_for_more_than_the_file_holds() -> None:
 
 def test_a_checkpoint_of_a_benchmark_loads_and_says_what_it_was_taken_for(tmp_path: Path) -> None:
     network = trained(NETWORKS["PreActResNet-18"][0]())
+    picture = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
+    picture.save(tmp_path / "0.png")
+    png = Image.open(tmp_path / "0.png")
+    png.load()
     torch.save(
         {
             "model_name": "preactresnet18",
@@ -262,7 +268,7 @@ def test_a_checkpoint_of_a_benchmark_loads_and_says_what_it_was_taken_for(tmp_pa
             "model": network.state_dict(),
             "img_size": [32, 32, 3],
             "clean_data": "cifar10",
-            "bd_train": {"bd_data_container": {"save_folder_path": "record", "data_dict": {0: {"path": "0.png"}}}},
+            "bd_train": {"x": [picture, png], "y": [0, 0], "poison_indicator": np.ones(2)},
         },
         tmp_path / "attack_result.pt",
     )

@@ -62,6 +62,11 @@ _REASONS: dict[str, tuple[str, ...]] = {
         for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath")
     ),
     "times of a run": tuple(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
+    "pictures of poisoned data, which backdoor benchmarks keep beside the model": (
+        "PIL.Image.Image",
+        "PIL.JpegImagePlugin.JpegImageFile",
+        "PIL.PngImagePlugin.PngImageFile",
+    ),
     "the version a file was saved with": ("torch.torch_version.TorchVersion",),
     "omegaconf options (Hydra, Lightning)": (
         "omegaconf.dictconfig.DictConfig",
