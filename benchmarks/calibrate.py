@@ -36,6 +36,9 @@ from benchmarks.fitting import Sample, fit_nulls, fit_weights, samples, with_p_v
 from benchmarks.judged import MODES, Judged, judged
 from benchmarks.rates import rates
 
+SHIPPED = Path("auditor/calibration.json")
+"""the calibration of the checkout, which a renewal starts from"""
+
 FEWEST = 8
 """audits of clean models, and of backdoored ones, that a mode must have for weights of its own"""
 
@@ -191,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("auditor/calibration.json"))
+    parser.add_argument("--out", type=Path, default=SHIPPED)
     parser.add_argument(
         "--split", choices=SPLITS, action="append", help="models to learn from (default: develop); repeatable"
     )
@@ -202,7 +205,8 @@ def main() -> None:
     options = parser.parse_args()
     splits = options.split or ["develop"]
     every = [s for split in splits for s in samples(options.zoo, options.results, split)]
-    before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else None
+    start = options.out if options.out.exists() or not options.renew else SHIPPED
+    before = json.loads(start.read_text(encoding="utf-8")) if start.exists() else None
     if options.renew:
         found, verdicts = renew(before or {}, every, options.false_alarms)
     else:
