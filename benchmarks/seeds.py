@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from auditor.archive import save_text
+from auditor.exit_codes import exit_code
+from auditor.findings import Verdict
 from benchmarks.catalogue import SPLITS
 from benchmarks.evaluate import request_of
 from benchmarks.judged import cards
@@ -68,18 +70,21 @@ def main() -> None:
         for line in pool.imap_unordered(scan_all, tasks):
             print(line, flush=True)
     rows: list[tuple[object, ...]] = []
-    changed = same = 0
+    changed = at_gate = same = 0
     for _, card in models:
         twice, *found = json.loads((options.out / f"{card['name']}.json").read_text(encoding="utf-8"))
         counts = Counter(f["verdict"] for f in found)
         scores = sorted(f["score"] for f in found)
         changed += len(found) - counts.most_common(1)[0][1]
+        codes = Counter(exit_code(Verdict(f["verdict"]), "suspicious") for f in found)
+        at_gate += len(found) - codes.most_common(1)[0][1]
         same += twice == found[0]
         told = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
         rows.append((card["name"], told, f"{scores[0]:.3f} to {scores[-1]:.3f}"))
     text = (
         f"Made by `python -m benchmarks.seeds --split {options.split}`, mode {options.mode}. {options.seeds} seeds on "
-        f"{len(models)} models: {changed} of {options.seeds * len(models)} verdicts differ from the usual one. "
+        f"{len(models)} models: {changed} of {options.seeds * len(models)} verdicts differ from the usual one, "
+        f"{at_gate} exit codes (a gate at `suspicious`). "
         f"The same seed again gave the same verdict and score on {same} of {len(models)} models.\n\n"
     )
     options.table.write_text(text + table(("model", "verdicts", "scores"), rows) + "\n", encoding="utf-8")
