@@ -41,18 +41,19 @@ def as_batch_norm_tells(model: Classifier, options: ModelOptions, images: Tensor
         return Told()
     mean = ", ".join(f"{m:.2f}" for m in told.mean)
     fact = (
-        f"batch norm of the {role} remembers training images of mean {mean} and standard deviation {told.std:.2f}, as "
-        "they enter it"
+        f"batch norm of the {role} remembers training images of mean {mean} and standard deviation {told.std:.2f} at "
+        "the network's input"
     )
     if not options.leave_preparation_open:
-        doubt = f"{fact}; images cannot be so as its options prepare them; check them, or give labelled images"
+        doubt = f"{fact}, which no image gives as its options prepare it; check them, or give labelled images"
         return Told(blockers=(doubt,))
     way = likeliest_way(model, told, images)
     if way is None:
         return Told(blockers=(f"{fact}, which no usual preparation gives; state it (--mean, --std, --range)",))
     name, preprocess = way
     model.prepare(preprocess)
-    return Told((f"{fact}; images were prepared with {name}, which gives that; state it if it was another",))
+    remedy = "if it was not trained so, state its preprocessing"
+    return Told((f"{fact}; images were prepared with {name}, which gives that; {remedy}",))
 
 
 def could_be_pixels(told: Remembered, way: Preprocess) -> bool:
