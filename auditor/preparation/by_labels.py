@@ -63,7 +63,7 @@ def as_images_tell(model: Classifier, options: ModelOptions, images: Tensor, lab
 def as_other_model_tells(model: Classifier, images: Tensor, answers: Tensor, *, role: str, other: str) -> Told:
     """Prepare real images for the model in the usual way with which it clearly agrees most often with another model.
 
-    ``answers`` (N,) are that model's to the images (N, C, H, W), prepared as it is known to want them.
+    ``answers`` are that model's to the first `PROBED` images of (N, C, H, W), prepared as it is known to want them.
     """
     ways = usual_ways(model.preprocess, images.shape[1], images[:PROBED])
     way = better_way(model, images, answers, ways, right=torch.eq)

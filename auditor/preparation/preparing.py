@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auditor.classifier import Classifier
 from auditor.preparation.by_batch_norm import as_batch_norm_tells
-from auditor.preparation.by_labels import as_images_tell, as_other_model_tells, like_other_model
+from auditor.preparation.by_labels import PROBED, as_images_tell, as_other_model_tells, like_other_model
 from auditor.preparation.ways import Told
 from auditor.procedural import dead_leaves, scenes
 from auditor.request import ModelOptions
@@ -19,7 +19,7 @@ PICTURES, FEWEST, VALUES = 1600, 200, 3 * 64 * 64
 """procedural pictures on which two models' answers are compared where there are no images, a quarter of them leaves;
 fewer, down to so many, where an image has more than so many values"""
 
-Opened = tuple[Classifier, ModelOptions, str]
+_Asked = tuple[Classifier, ModelOptions, str]
 """a model, its options, and what it is called"""
 
 
@@ -34,17 +34,17 @@ def prepare(
 
     ``images`` (N, C, H, W) in [0, 1] and ``labels`` (N,) are real ones, where there are any.
     """
-    opened: list[Opened] = [(*suspect, "model")]
+    asked: list[_Asked] = [(*suspect, "model")]
     if reference is not None:
-        opened.append((*reference, "reference"))
+        asked.append((*reference, "reference"))
     told = Told()
-    for model, options, role in opened:
+    for model, options, role in asked:
         if images is not None and labels is not None:
             told += as_images_tell(model, options, images, labels, role=role)
         else:
             told += as_batch_norm_tells(model, options, images, role=role)
-    if labels is None and len(opened) > 1 and not told.blockers:
-        told += _as_the_other_tells(opened, images)
+    if labels is None and len(asked) > 1 and not told.blockers:
+        told += _as_the_other_tells(asked, images)
     return told
 
 
@@ -53,15 +53,15 @@ def is_known(model: Classifier, options: ModelOptions) -> bool:
     return not options.leave_preparation_open or model.remembers is not None
 
 
-def _as_the_other_tells(opened: list[Opened], images: Tensor | None) -> Told:
+def _as_the_other_tells(asked: list[_Asked], images: Tensor | None) -> Told:
     """Where only one of two models of the same task is known: what makes the other agree with it."""
-    known = [one for one in opened if is_known(one[0], one[1])]
-    unknown = [one for one in opened if not is_known(one[0], one[1])]
+    known = [one for one in asked if is_known(one[0], one[1])]
+    unknown = [one for one in asked if not is_known(one[0], one[1])]
     if len(known) != 1 or len(unknown) != 1:
         return Told()
     (teacher, stated, other), (model, _, role) = known[0], unknown[0]
     if images is not None:
-        return as_other_model_tells(model, images, teacher.predict(images), role=role, other=other)
+        return as_other_model_tells(model, images, teacher.predict(images[:PROBED]), role=role, other=other)
     theirs = replace(teacher.preprocess, layout=model.preprocess.layout)
     if theirs == model.preprocess or not stated.leave_preparation_open:  # options for one alone say that the two differ
         return Told()
