@@ -10,6 +10,7 @@ from test_preparation import MEAN, STD, Picky
 from tiny_models import Templates, draw_images, make_classifier
 from torch import nn
 
+from auditor.blind_spots import blind_spots
 from auditor.classifier import PRESETS, Classifier, Preprocess
 from auditor.preparation import Told, prepare
 from auditor.preparation.by_batch_norm import as_batch_norm_tells, could_be_pixels, likeliest_way
@@ -194,3 +195,9 @@ def test_a_scan_without_images_in_a_way_that_cannot_be_is_blocked(tmp_path: Path
     request = ScanRequest(model=tmp_path / "model.onnx", model_options=ModelOptions(preprocess="none"))
     _, checks = gather(request, remembering(Remembered((0.0, 0.0, 0.0), 1.0)), None)
     assert checks.blockers[0].startswith("batch norm of the model remembers")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_known_is_no_blind_spot(known: bool) -> None:
+    spots = blind_spots(ScanRequest(model=Path("m.onnx")), (), 10, preparation_known=known)
+    assert any("Nothing says how the network was trained to see its images" in spot for spot in spots) is not known

@@ -11,10 +11,10 @@ import pytest
 
 from auditor.calibration import Given, Null, Weights
 from auditor.confirming import FAR, FAR_ALONE
-from auditor.findings import Measurement, Outcome, Statistic, Trigger, Verdict
+from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
-from auditor.weighing import LARGE_POWER, corrected, singled_out, weigh
+from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
@@ -717,3 +717,10 @@ def test_with_few_classes_and_no_images_a_reference_does_not_make_faint_patterns
     assert verdict_of(Given(reference=True)) is Verdict.INCONCLUSIVE
     assert verdict_of(Given(reference=True), classes=6) is Verdict.SUSPICIOUS
     assert verdict_of(Given(reference=True, images=True)) is Verdict.SUSPICIOUS
+
+
+def test_a_ready_made_patch_of_few_classes_must_be_far_from_clean_models() -> None:
+    """8e-9 is what one seed of a clean network of 1 and 7 came to, 4e-16 what the least of planted patches does."""
+    patch = Evidence("patches", "prominence of targets", 0.7, np.nan, 1.0, 1.0, (1,))
+    for p_value, near in ((8e-9, True), (4e-16, False)):
+        assert is_near_for_few(replace(patch, p_value=p_value), 2, Given(images=True), 0.01) is near
