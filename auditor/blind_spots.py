@@ -18,7 +18,7 @@ def blind_spots(
 ) -> tuple[str, ...]:
     """What this audit could not see, one sentence each: measured on models with known backdoors, and from what ran.
 
-    ``preparation_known`` tells whether labelled images, or batch norm, tell how the model wants its images.
+    ``preparation_known`` tells whether labelled images, batch norm or a reference tell how the model wants its images.
     """
     spots = [
         *measured_spots(request),

@@ -43,6 +43,11 @@ class Preprocess:
     value_range: str = "0..1"
     layout: Literal["nchw", "nhwc"] = "nchw"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network gets pixels from 0 to 1 as they are."""
+        return replace(self, layout="nchw") == Preprocess()
+
     def affine(self, channels: int) -> tuple[Tensor, Tensor]:
         """Scale and shift (1, C, 1, 1) that turn [0, 1] pixels into network input."""
         scale, shift = VALUE_RANGES[self.value_range]

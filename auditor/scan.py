@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from auditor import expected_time, verdict
 from auditor.blind_spots import blind_spots
 from auditor.calibration import read, using
+from auditor.classifier import Classifier
 from auditor.context import SearchImages
 from auditor.demonstrate import demonstrations
 from auditor.errors import NothingToScanError
@@ -200,11 +201,17 @@ def conclude(
             request,
             outcomes,
             suspect.num_classes,
-            preparation_known=suspect.remembers is not None or (images is not None and images.facts.labelled),
+            preparation_known=_preparation_known(suspect, images),
         ),
         file_findings=models.findings,
         kinship=models.kinship,
     )
+
+
+def _preparation_known(suspect: Classifier, images: SearchImages | None) -> bool:
+    """Whether labels, batch norm or a reference (then images are not given as they are) say how it wants them."""
+    labelled = images is not None and images.facts.labelled
+    return labelled or suspect.remembers is not None or not suspect.preprocess.is_plain
 
 
 def judged(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None) -> verdict.Judgement:

@@ -15,6 +15,7 @@ from torch import nn
 from auditor import scan
 from auditor.calibrating import given_of
 from auditor.calibration import Null
+from auditor.classifier import Classifier, Preprocess
 from auditor.demo_training import (
     BACKDOORS,
     attack_success_rate,
@@ -27,6 +28,7 @@ from auditor.demo_training import (
 from auditor.errors import ConfigError, ImagesError, ModelMismatchError, NothingToScanError
 from auditor.findings import Audit, Verdict
 from auditor.request import ModelOptions, ScanRequest, ScanSettings
+from auditor.running_statistics import Remembered
 
 QUICK = {
     "iscp": {"sizes": "0.028", "windows": "0.028", "steps": 40},
@@ -108,6 +110,25 @@ def test_a_planted_model_is_found_and_its_clean_twin_passes(folder: Path, refere
     assert ("No reference model" in said) != reference
     assert ("No images were given" in said) != with_images
     assert ("how the network was trained to see" in said) != with_images
+
+
+@pytest.mark.parametrize("told_by", ["batch norm", "the reference", "nothing"])
+def test_who_is_told_how_images_are_wanted_is_not_told_that_nothing_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, told_by: str
+) -> None:
+    gather = scan.gather
+
+    def gathered(request: ScanRequest, suspect: Classifier, *rest: Any, **more: Any) -> Any:
+        found = gather(request, suspect, *rest, **more)
+        if told_by == "batch norm":
+            suspect.remembers = Remembered((0.4, 0.4, 0.4), 0.2)
+        elif told_by == "the reference":
+            suspect.prepare(Preprocess(value_range="-1..1"))
+        return found
+
+    monkeypatch.setattr(scan, "gather", gathered)
+    said = " ".join(audit(folder, "Templates", images=None).blind_spots)
+    assert ("Nothing says how the network was trained to see its images" in said) == (told_by == "nothing")
 
 
 def test_the_demonstration_shows_what_the_models_answer(folder: Path) -> None:
