@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from auditor.errors import ConfigError, ModelFileError, UnsafeFileError
 from auditor.loading import load_network
+from auditor.loading.torch_weights.checkpoints import image_shape
 from auditor.loading.torch_weights.safe_globals import SAFE_NAMES, Inert, PlainDict, stand_ins
 
 from .conftest import images, perturb
@@ -563,3 +564,27 @@ def test_scikit_learn_pickles_are_named(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(LogisticRegression()))
     with pytest.raises(UnsafeFileError, match="skl2onnx"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "shape"),
+    [
+        ({"img_size": [32, 48, 3]}, (3, 32, 48)),
+        ({"input_shape": torch.Size([3, 32, 48])}, (3, 32, 48)),
+        ({"image_size": (32, 48)}, (3, 32, 48)),
+        ({"input_size": 64}, (3, 64, 64)),
+        ({"img_size": [32, 48, 1]}, None),  # the weights take three channels
+        ({"img_size": [1, 3, 32, 48]}, None),
+        ({"input_size": 100_000}, None),
+        ({"input_size": True}, None),
+        ({"input_size": [32.0, 48.0]}, None),
+        ({"input_size": "32"}, None),
+        ({"epoch": 32}, None),
+    ],
+)
+def test_the_size_of_images_that_a_checkpoint_tells(said: dict[str, Any], shape: tuple[int, int, int] | None) -> None:
+    shapes = {"norm": (7,), "conv": (8, 3, 5, 5), "next": (8, 8, 1, 1)}
+    state = {f"{name}.weight": torch.zeros(size) for name, size in shapes.items()}
+    assert image_shape({"model": state, **said}, state) == shape
+    assert image_shape([said], state) is None
+    assert image_shape(said, {"fc.weight": torch.zeros(2, 3)}) is None

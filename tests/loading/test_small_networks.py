@@ -156,25 +156,65 @@ class Wide(nn.Module):
         return self.fc(out.view(-1, out.shape[1]))
 
 
+class Functional(nn.Module):
+    """Blocks of one `nn.Sequential`, stages counted from the stem, as projects on CIFAR-100 have it."""
+
+    def __init__(self, given: int, inner: int, stride: int, grow: int) -> None:
+        super().__init__()
+        made = inner * grow
+        layers = [conv(given, inner, 3, stride), nn.BatchNorm2d(inner), nn.ReLU(inplace=True), conv(inner, made)]
+        if grow > 1:
+            layers = [conv(given, inner, 1), nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
+            layers += [conv(inner, inner, 3, stride), nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
+            layers.append(conv(inner, made, 1))
+        self.residual_function = nn.Sequential(*layers, nn.BatchNorm2d(made))
+        self.shortcut = nn.Sequential()
+        if stride != 1 or given != made:
+            self.shortcut = nn.Sequential(conv(given, made, 1, stride), nn.BatchNorm2d(made))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.ReLU(inplace=True)(self.residual_function(x) + self.shortcut(x))
+
+
+class FromConv2(nn.Module):
+    def __init__(self, depth: int, grow: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        stages = staged(lambda *a: Functional(*a, grow), 8, FOUR, depth, grow)
+        self.conv2_x, self.conv3_x, self.conv4_x, self.conv5_x = stages
+        self.avg_pool, self.fc = nn.AdaptiveAvgPool2d((1, 1)), nn.Linear(FOUR[-1] * grow, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv5_x(self.conv4_x(self.conv3_x(self.conv2_x(self.conv1(x)))))
+        return self.fc(self.avg_pool(out).view(out.size(0), -1))
+
+
 class VGG(nn.Module):
-    def __init__(self, plan: tuple[int | str, ...]) -> None:
+    def __init__(self, plan: tuple[int | str, ...], *, norm: bool = True, head: nn.Module | None = None) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         given = 3
         for width in plan:
             if isinstance(width, int):
-                layers += [nn.Conv2d(given, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                layers.append(nn.Conv2d(given, width, 3, padding=1))
+                layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)] if norm else [nn.ReLU(inplace=True)]
                 given = width
             else:
                 layers.append(nn.MaxPool2d(2, 2))
         self.features = nn.Sequential(*layers, nn.AvgPool2d(1, 1))
-        self.classifier = nn.Linear(given, 7)
+        self.classifier = head or nn.Linear(given, 7)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.features(x)
         return self.classifier(out.view(out.size(0), -1))
 
 
+def hidden(*first: nn.Module) -> nn.Sequential:
+    """Two more linear layers behind the first."""
+    return nn.Sequential(*first, nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 7))
+
+
+PLAN = (8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M")
 FOUR, THREE = (8, 16, 32, 64), (16, 32, 64)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "ResNet-20, padded": (lambda: Net(lambda *a: Basic(*a, "padded"), 16, THREE, 3), "ResNet of 20 layers"),
@@ -193,7 +233,17 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "WRN-16-1": (lambda: Wide(16, 1), "WideResNet of"),
     "WRN-22-2": (lambda: Wide(22, 2), "WideResNet of"),
-    "VGG-11": (lambda: VGG((8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M")), "VGG of 9 layers"),
+    "ResNet-18, counted from conv2": (lambda: FromConv2(2, 1), "ResNet of 18 layers"),
+    "ResNet-26, counted from conv2": (lambda: FromConv2(2, 4), "ResNet of 26 layers"),
+    "VGG-11": (lambda: VGG(PLAN), "VGG of 9 layers"),
+    "VGG-11 without batch norm, with dropout": (
+        lambda: VGG(PLAN, norm=False, head=hidden(nn.Dropout(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout())),
+        "VGG of 11 layers",
+    ),
+    "VGG-11 with hidden layers": (
+        lambda: VGG(PLAN, head=hidden(nn.Linear(64, 32), nn.ReLU(inplace=True), nn.Dropout())),
+        "VGG of 11 layers",
+    ),
 }
 
 
@@ -237,7 +287,7 @@ def test_a_tensor_more_or_less_is_another_network(name: str) -> None:
     state = NETWORKS[name][0]().state_dict()
     assert recognise_small(state | {"layer1.0.se.weight": torch.zeros(3)}) is None
     for missing in ("bias", "running_var"):
-        key = next(key for key in reversed(state) if key.endswith(missing))
+        key = next((key for key in reversed(state) if key.endswith(missing)), "features.0.bias")
         assert recognise_small({k: v for k, v in state.items() if k != key}) is None
 
 
@@ -275,6 +325,8 @@ def test_a_checkpoint_of_a_benchmark_loads_and_says_what_it_was_taken_for(tmp_pa
     loaded = load_network(tmp_path / "attack_result.pt")
     assert loaded.architecture == "pre-activation ResNet of 18 layers for small images"
     assert any("put together by the names and shapes of its weights" in note for note in loaded.notes)
+    assert loaded.input_shape == (3, 32, 32)
+    assert any("says that its images are 3×32×32" in note for note in loaded.notes)
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.allclose(loaded.module(x), network(x), atol=1e-5)

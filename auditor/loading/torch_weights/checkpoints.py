@@ -41,6 +41,12 @@ _MOST_CANDIDATES = 24
 _DEEPEST = 4
 
 
+_SIZES = ("img_size", "image_size", "input_size", "input_shape")
+"""Entries beside the weights in which training scripts keep the size of their images, with the channels or without."""
+
+_SIDES = range(4, 4097)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Tensors that may be one network's weights."""
@@ -56,6 +62,25 @@ class Candidate:
 
     left_out: tuple[str, ...] = ()
     """Names of the tensors beside them in the same place. Hostile text."""
+
+
+def image_shape(value: Any, state: StateDict) -> tuple[int, int, int] | None:
+    """(C, H, W) of the images where a checkpoint tells it: a side, or two with C before them, after them or not at all.
+
+    C is what the first convolution of ``state`` takes; None where the two say different things.
+    """
+    if not isinstance(value, dict):
+        return None
+    told: Any = next((entry for name in _SIZES if (entry := dict.get(value, name)) is not None), None)
+    numbers = [told, told] if type(told) is int else list(told) if type(told) in (list, tuple, torch.Size) else []
+    channels = next((tensor.shape[1] for tensor in state.values() if tensor.dim() == 4), None)
+    if channels is None or any(type(number) is not int for number in numbers):
+        return None
+    if len(numbers) == 3 and channels in (numbers[0], numbers[2]):
+        numbers = numbers[1:] if numbers[0] == channels else numbers[:2]
+    if len(numbers) != 2 or any(side not in _SIDES for side in numbers):
+        return None
+    return channels, numbers[0], numbers[1]
 
 
 def candidates_in(value: Any) -> list[Candidate]:

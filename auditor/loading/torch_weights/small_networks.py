@@ -3,14 +3,14 @@
 torchvision has none of the networks that CIFAR-10 and its like are trained on; their code is copied from project to
 project, and with it the names. Residual networks: ResNet-20 to 110 (He et al., 2016a, section 4.2; shortcuts padded
 with zeros or projected), ResNet-18 to 152 with a 3×3 stem and pre-activation ones (2016b), WideResNet (Zagoruyko and
-Komodakis, 2016). VGG (Simonyan and Zisserman, 2015) with batch norm and a single linear layer. Depth, width, kind of
-block and of shortcut are read off the shapes; whatever has a tensor more or less is something else.
+Komodakis, 2016). VGG (Simonyan and Zisserman, 2015), with batch norm or none, one linear layer or several. Depth,
+width, kind of block and of shortcut are read off the shapes; whatever has a tensor more or less is something else.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,13 @@ from torch.nn import functional as F
 
 StateDict = dict[str, Tensor]
 
-_STAGE = re.compile(r"(layer\d+|block\d+\.layer)\.(\d+)\.conv1\.weight")
+_STAGE = re.compile(r"(layer\d+|block\d+\.layer|conv\d+_x)\.(\d+)\.(?:conv1|residual_function\.0)\.weight")
+_STEMS = (("conv1", "bn1"), ("conv1.0", "conv1.1"))
+_LAYERS = (
+    tuple((f"conv{i}", f"bn{i}") for i in (1, 2, 3)),
+    tuple((f"residual_function.{i}", f"residual_function.{i + 1}") for i in (0, 3, 6)),
+)
+"""how a block's convolutions and their batch norms are called"""
 _HEADS = ("linear", "fc")
 _SHORTCUTS = ("shortcut.0", "downsample.0", "convShortcut")
 _COUNTER = "num_batches_tracked"
@@ -53,10 +59,22 @@ def recognise_small(state: StateDict) -> tuple[str, nn.Module] | None:
     return name, network
 
 
+def put(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Add a module at a dotted path, with what is missing on the way."""
+    *way, last = path.split(".")
+    for part in way:
+        if part not in dict(root.named_children()):
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.add_module(last, module)
+
+
 @dataclass(frozen=True)
 class _Shape:
     """What one block of a residual network is made of."""
 
+    layers: tuple[tuple[str, str], ...]
+    """names of its convolutions, in their order, and of each one's batch norm"""
     channels: tuple[int, ...]
     """into the block and out of each convolution"""
     kernels: tuple[int, ...]
@@ -74,20 +92,19 @@ class Block(nn.Module):
         super().__init__()
         self.shape, self.stride = shape, stride
         strided = shape.kernels.index(3)
-        for i, (given, made, kernel) in enumerate(zip(shape.channels, shape.channels[1:], shape.kernels, strict=False)):
-            conv = nn.Conv2d(given, made, kernel, stride if i == strided else 1, kernel // 2, bias=False)
-            self.add_module(f"conv{i + 1}", conv)
-            self.add_module(f"bn{i + 1}", nn.BatchNorm2d(given if shape.pre_activated else made))
+        for i, (conv, norm) in enumerate(shape.layers):
+            given, made, kernel = shape.channels[i], shape.channels[i + 1], shape.kernels[i]
+            put(self, conv, nn.Conv2d(given, made, kernel, stride if i == strided else 1, kernel // 2, bias=False))
+            put(self, norm, nn.BatchNorm2d(given if shape.pre_activated else made))
         name, _, inner = shape.shortcut.partition(".")
         if name:
             projection: nn.Module = nn.Conv2d(shape.channels[0], shape.channels[-1], 1, stride, bias=False)
-            norm = [nn.BatchNorm2d(shape.channels[-1])] if shape.normed_shortcut else []
-            self.add_module(name, nn.Sequential(projection, *norm) if inner else projection)
+            normed = [nn.BatchNorm2d(shape.channels[-1])] if shape.normed_shortcut else []
+            self.add_module(name, nn.Sequential(projection, *normed) if inner else projection)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C', H / stride, W / stride)."""
-        count = len(self.shape.kernels)
-        pairs = [(self.get_submodule(f"conv{i}"), self.get_submodule(f"bn{i}")) for i in range(1, count + 1)]
+        pairs = [(self.get_submodule(conv), self.get_submodule(norm)) for conv, norm in self.shape.layers]
         if not self.shape.pre_activated:
             out = x
             for conv, norm in pairs[:-1]:
@@ -112,38 +129,43 @@ class Block(nn.Module):
         return F.pad(x, (0, 0, 0, 0, added // 2, added - added // 2)) if added else x
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Of a residual network's other layers; ``norm`` is the one beside stem and stages, whether it is there or not."""
+
+    stem: str
+    norm: str
+    head: str
+
+
 class Residual(nn.Module):
     """Stem, stages of blocks, global mean, one linear layer; modules are named as their weights are."""
 
-    def __init__(self, blocks: dict[str, Block], stem: nn.Conv2d, norm: nn.BatchNorm2d | None, head: str, classes: int):
+    def __init__(
+        self, blocks: dict[str, Block], stem: nn.Conv2d, norm: nn.BatchNorm2d | None, names: _Names, classes: int
+    ) -> None:
         super().__init__()
-        self.conv1 = stem
-        width = next(reversed(blocks.values())).shape.channels[-1]
-        self.places = tuple(blocks)
+        self.names, self.places = names, tuple(blocks)
+        put(self, names.stem, stem)
         for place, block in blocks.items():
-            parent: nn.Module = self
-            *path, last = place.split(".")
-            for part in path:
-                if part not in dict(parent.named_children()):
-                    parent.add_module(part, nn.Module())
-                parent = parent.get_submodule(part)
-            parent.add_module(last, block)
+            put(self, place, block)
         if norm is not None:
-            self.bn1 = norm
+            put(self, names.norm, norm)
         self.normed = "" if norm is None else "stem" if norm.num_features == stem.out_channels else "end"
-        self.head = head
-        self.add_module(head, nn.Linear(width, classes))
+        width = next(reversed(blocks.values())).shape.channels[-1]
+        put(self, names.head, nn.Linear(width, classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, K) logits."""
-        x = self.conv1(x)
+        norm = self.get_submodule(self.names.norm) if self.normed else nn.Identity()
+        x = self.get_submodule(self.names.stem)(x)
         if self.normed == "stem":
-            x = F.relu(self.bn1(x))
+            x = F.relu(norm(x))
         for place in self.places:
             x = self.get_submodule(place)(x)
         if self.normed == "end":
-            x = F.relu(self.bn1(x))
-        scores: Tensor = self.get_submodule(self.head)(x.mean((2, 3)))
+            x = F.relu(norm(x))
+        scores: Tensor = self.get_submodule(self.names.head)(x.mean((2, 3)))
         return scores
 
 
@@ -152,8 +174,12 @@ def _residual(state: StateDict) -> tuple[str, nn.Module] | None:
         (match.group(1), int(match.group(2))) for name in state if (match := _STAGE.fullmatch(name)) is not None
     )
     head = next((name for name in _HEADS if f"{name}.weight" in state), None)
-    stem = state.get("conv1.weight")
-    if not places or head is None or stem is None or stem.shape[2:] != (3, 3):
+    named = next((names for names in _STEMS if f"{names[0]}.weight" in state), None)
+    if not places or head is None or named is None:
+        return None
+    names = _Names(*named, head)
+    stem, norm = state[f"{names.stem}.weight"], state.get(f"{names.norm}.weight")
+    if stem.shape[2:] != (3, 3):
         return None
     stages = sorted({stage for stage, _ in places})
     shapes = {place: _block_shape(state, ".".join((place[0], str(place[1])))) for place in places}
@@ -163,15 +189,14 @@ def _residual(state: StateDict) -> tuple[str, nn.Module] | None:
     pre_activated = _one_of([shape.pre_activated for shape in telling])
     blocks = {
         f"{stage}.{number}": Block(
-            _Shape(shape.channels, shape.kernels, pre_activated, shape.shortcut, shape.normed_shortcut),
+            replace(shape, pre_activated=pre_activated),
             stride=2 if number == 0 and stage != stages[0] else 1,
         )
         for (stage, number), shape in shapes.items()
     }
-    norm = state.get("bn1.weight")
     first = nn.Conv2d(stem.shape[1], stem.shape[0], 3, padding=1, bias=False)
     network = Residual(
-        blocks, first, nn.BatchNorm2d(len(norm)) if norm is not None else None, head, len(state[f"{head}.weight"])
+        blocks, first, nn.BatchNorm2d(len(norm)) if norm is not None else None, names, len(state[f"{head}.weight"])
     )
     kind = "WideResNet" if stages[0].startswith("block") else "pre-activation ResNet" if pre_activated else "ResNet"
     convolutions = 1 + sum(len(shape.kernels) for shape in shapes.values())
@@ -180,13 +205,16 @@ def _residual(state: StateDict) -> tuple[str, nn.Module] | None:
 
 def _block_shape(state: StateDict, place: str) -> _Shape:
     """Raises KeyError where something that every block has is missing."""
-    convolutions = [state[f"{place}.conv{i}.weight"] for i in (1, 2, 3) if i < 3 or f"{place}.conv3.weight" in state]
+    layers = next(layers for layers in _LAYERS if f"{place}.{layers[0][0]}.weight" in state)
+    layers = tuple(one for number, one in enumerate(layers) if number < 2 or f"{place}.{one[0]}.weight" in state)
+    convolutions = [state[f"{place}.{conv}.weight"] for conv, _ in layers]
     channels = (convolutions[0].shape[1], *(len(weight) for weight in convolutions))
     shortcut = next((name for name in _SHORTCUTS if f"{place}.{name}.weight" in state), "")
     return _Shape(
+        layers=layers,
         channels=channels,
         kernels=tuple(int(weight.shape[2]) for weight in convolutions),
-        pre_activated=len(state[f"{place}.bn1.weight"]) == channels[0],
+        pre_activated=len(state[f"{place}.{layers[0][1]}.weight"]) == channels[0],
         shortcut=shortcut,
         normed_shortcut=f"{place}.{shortcut.partition('.')[0]}.1.weight" in state,
     )
@@ -204,24 +232,40 @@ def _channels(state: StateDict) -> int:
 
 
 def _vgg(state: StateDict) -> tuple[str, nn.Module] | None:
-    """Convolution, batch norm and ReLU at three numbers in a row; a number left out is a pool, and so is the last."""
-    numbers = sorted(int(name.split(".")[1]) for name, tensor in state.items() if _is_convolution(name, tensor))
-    if not numbers or numbers[0] != 0 or "classifier.weight" not in state:
+    """Numbered layers: convolution, batch norm if there is any, ReLU; a number left out is a pool, and so is the last.
+
+    The classifier is one linear layer, or several with a ReLU (and a dropout, which does nothing here) between them.
+    """
+    numbers = sorted(int(name.split(".")[1]) for name in state if re.fullmatch(r"features\.\d+\.weight", name))
+    convolutions = [number for number in numbers if state[f"features.{number}.weight"].dim() == 4]
+    linear = sorted(name.removesuffix(".weight") for name in state if re.fullmatch(r"classifier(\.\d)?\.weight", name))
+    if not convolutions or convolutions[0] != 0 or not linear:
         return None
+    apart = 3 if "features.1.weight" in state else 2
     layers: list[nn.Module] = []
-    for number, following in zip(numbers, [*numbers[1:], numbers[-1] + 4], strict=True):
+    for number, following in zip(convolutions, [*convolutions[1:], convolutions[-1] + apart + 1], strict=True):
         weight = state[f"features.{number}.weight"]
-        layers += [nn.Conv2d(weight.shape[1], len(weight), 3, padding=1), nn.BatchNorm2d(len(weight)), nn.ReLU()]
-        if following - number not in (3, 4) or weight.shape[2:] != (3, 3):
+        if following - number not in (apart, apart + 1) or weight.shape[2:] != (3, 3):
             return None
-        layers += [nn.MaxPool2d(2)] * (following - number - 3)
+        norm = [nn.BatchNorm2d(len(weight))] if apart == 3 else []
+        pool = [nn.MaxPool2d(2)] if following - number > apart else []
+        layers += [nn.Conv2d(weight.shape[1], len(weight), 3, padding=1), *norm, nn.ReLU(), *pool]
     network = nn.Sequential()
     network.add_module("features", nn.Sequential(*layers))
     network.add_module("flatten", nn.Flatten())
-    classes, width = state["classifier.weight"].shape
-    network.add_module("classifier", nn.Linear(width, classes))
-    return f"VGG of {len(numbers) + 1} layers for small images", network
+    network.add_module("classifier", _classifier({name: state[f"{name}.weight"].shape for name in linear}))
+    return f"VGG of {len(convolutions) + len(linear)} layers for small images", network
 
 
-def _is_convolution(name: str, tensor: Tensor) -> bool:
-    return re.fullmatch(r"features\.\d+\.weight", name) is not None and tensor.dim() == 4
+def _classifier(shapes: dict[str, torch.Size]) -> nn.Module:
+    """Linear layers by their names and (made, given), a ReLU before each but the first."""
+    if list(shapes) == ["classifier"]:
+        made, given = shapes["classifier"]
+        return nn.Linear(given, made)
+    layers = nn.Sequential()
+    for name, (made, given) in shapes.items():
+        number = int(name.rpartition(".")[2])
+        if layers:
+            layers.add_module(str(number - 1), nn.ReLU())
+        layers.add_module(str(number), nn.Linear(given, made))
+    return layers

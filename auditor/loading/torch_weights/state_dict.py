@@ -16,7 +16,7 @@ from auditor.loading.network import LoadedNetwork
 from auditor.loading.outputs import OneOutput
 from auditor.loading.quoting import listed, quoted
 from auditor.loading.torch_weights.architectures import named, nearest, recognise
-from auditor.loading.torch_weights.checkpoints import Candidate, preferred
+from auditor.loading.torch_weights.checkpoints import Candidate, image_shape, preferred
 from auditor.loading.torch_weights.heads import head_size
 from auditor.loading.torch_weights.kept_objects import Kept, own_class, state_of, timm_name
 from auditor.loading.torch_weights.rebuilding import rebuilt
@@ -49,15 +49,17 @@ def load_state_dict(
         fitted = _named(f"timm:{name}", candidates, limits)
     if fitted is None:
         return _from_template(path, kind, weights, template, limits)
+    shape = image_shape(weights.value, fitted.candidate.state)
     module = OneOutput(fitted.module) if _has_auxiliary_heads(fitted.module) else fitted.module
     return LoadedNetwork(
         module=module.eval().requires_grad_(False).float(),
+        input_shape=shape,
         num_classes=head_size(fitted.candidate.state) if arch is None else None,
         format="safetensors" if kind == "safetensors" else "state_dict",
         architecture=fitted.architecture,
         sha256=sha256_of(path),
         file_name=path.name,
-        notes=(*fitted.notes, *_of_network(weights.network)),
+        notes=(*fitted.notes, *_of_network(weights.network), *_of_images(shape)),
     )
 
 
@@ -77,6 +79,13 @@ def _rebuilt(path: Path, network: Kept, limits: Limits) -> LoadedNetwork | None:
             "the file was executed",
         ),
     )
+
+
+def _of_images(shape: tuple[int, int, int] | None) -> tuple[str, ...]:
+    if shape is None:
+        return ()
+    told = "×".join(map(str, shape))
+    return (f"the checkpoint says that its images are {told}; if they are not, state --input-size",)
 
 
 def _of_network(network: Kept | None) -> tuple[str, ...]:

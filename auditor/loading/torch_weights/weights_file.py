@@ -50,6 +50,8 @@ class Weights:
     """what may be the network's weights, likeliest first; at least one"""
     network: Kept | None = None
     """the whole network, where the file is a pickle of one, as data"""
+    value: Any = None
+    """everything that the file holds, as data"""
 
 
 def read_weights(path: Path, kind: str, limits: Limits) -> Weights:
@@ -68,7 +70,7 @@ def read_weights(path: Path, kind: str, limits: Limits) -> Weights:
         raise ModelFileError(
             f"expected a state dict (names to tensors), got {quoted(type(found).__name__)} without one; {REMEDY}"
         )
-    return Weights(candidates, network)
+    return Weights(candidates, network, found)
 
 
 def plain_weights(state: StateDict, limits: Limits) -> StateDict:
