@@ -100,7 +100,7 @@ def given_of(audit: Audit, *, images: bool) -> Given:
         num_classes=audit.model.num_classes or 10,
         input_values=math.prod(audit.model.input_shape or (1, 28, 28)),
         clean_accuracy=audit.images.clean_accuracy,
-        dense=audit.model.dense,
+        density=audit.model.density,
     )
 
 

@@ -35,6 +35,17 @@ WEAK = 4.0
 agree on a class as faint triggers of well trained ones do. Set by hand, see benchmarks/README"""
 
 
+OF_LENET = 0.52
+"""density (`auditor.places`) of LeNet on 32 × 32, of which there are many among the models that nulls were fitted to;
+only beyond it do clean models show more. A null that falls for networks with global pooling flags them"""
+
+
+def _as_measured(num_classes: int) -> int:
+    """Of five to nine classes there were no models to learn from: carried on from ten and more, nulls fall with them,
+    but with fewer classes a natural feature can do more."""
+    return 10 if 5 <= num_classes <= 10 else max(2, num_classes)
+
+
 @dataclass(frozen=True)
 class Given:
     """What the clean distribution of a statistic depends on: what the audit had, and what kind of model it is.
@@ -50,8 +61,8 @@ class Given:
     """C·H·W of one image"""
     clean_accuracy: float | None = None
     """on labelled images; None where there are none"""
-    dense: bool = False
-    """whether the network has no convolution"""
+    density: float = 0.0
+    """how much of the image's layout the network's dense layers see (`auditor.places`): 1 where nothing convolves"""
 
     @property
     def mode(self) -> str:
@@ -78,10 +89,10 @@ class Given:
         """
         accuracy = USUAL_ACCURACY if self.clean_accuracy is None else self.clean_accuracy
         return {
-            "classes": math.log10(min(MOST_CLASSES, max(2, self.num_classes)) / 10),
+            "classes": math.log10(min(MOST_CLASSES, _as_measured(self.num_classes)) / 10),
             "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
             "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
-            "dense": float(self.dense),
+            "dense": max(0.0, self.density - OF_LENET) / (1 - OF_LENET),
         }
 
 

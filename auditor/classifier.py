@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from auditor.errors import ConfigError, ModelMismatchError
 from auditor.findings import FileFacts
 from auditor.own_copy import own_copy
+from auditor.places import density
 
 Outputs = Literal["logits", "probabilities", "sigmoids"]
 
@@ -108,7 +109,7 @@ class Classifier:
         owned = own_copy(module, self._sample(), layout=self.preprocess.layout)
         self._module, self._writes_on_images, self.remembers = owned.module, owned.writes_on_images, owned.remembers
         self.num_classes = int(self._probe().shape[1])
-        self.facts = replace(facts, num_classes=self.num_classes, dense={t.ndim for t in self._weights()} == {2})
+        self.facts = replace(facts, num_classes=self.num_classes, density=density(self._module, self._sample()))
 
     def prepare(self, preprocess: Preprocess) -> None:
         """From now on, give the network its images prepared like this."""

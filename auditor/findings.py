@@ -214,8 +214,8 @@ class FileFacts:
     architecture: str | None = None
     num_classes: int | None = None
     input_shape: tuple[int, ...] | None = None
-    dense: bool = False
-    """whether the network has weights but no convolution: a multilayer perceptron, say"""
+    density: float = 0.0
+    """how much of the image's layout its dense layers see, see `auditor.places`: 0 none, 1 all of it"""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from auditor.classifier import Classifier
+from auditor.classifier import Classifier, Outputs
 from auditor.procedural import dead_leaves, enlarged, made_at, scenes
 
 USUAL, LEAST, MOST = 1.5, 0.05, 20.0
@@ -63,6 +63,19 @@ def first_look(model: Classifier) -> FirstLook:
     same = float(centred.mean(0).square().mean()) / spread if spread > 0 else 1.0
     temperature = 1.0 if usual else lead / USUAL
     return FirstLook(temperature, same if same < float("inf") else 0.0, is_untouched(model.head()))
+
+
+@torch.no_grad()
+def kind_of_outputs(model: Classifier, images: Tensor) -> Outputs:
+    """What a model's numbers on images (N, C, H, W) are. It is asked for them as they come, and left so."""
+    model.outputs, model.temperature = "logits", 1.0
+    raw = model.logits(images)
+    if not torch.isfinite(raw).all() or raw.min() < 0 or raw.max() > 1 + 1e-5:
+        return "logits"
+    sums = raw.sum(1)
+    if torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        return "probabilities"
+    return "sigmoids"
 
 
 def is_untouched(head: Tensor | None) -> bool:

@@ -54,7 +54,7 @@ class Job:
             num_classes=suspect.num_classes,
             input_values=math.prod(suspect.input_shape),
             clean_accuracy=checks.clean_accuracy if checks is not None else None,
-            dense=suspect.facts.dense,
+            density=suspect.facts.density,
         )
 
     def context(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from auditor.classifier import Classifier, Outputs
 from auditor.errors import ModelMismatchError
-from auditor.first_look import FirstLook, first_look
+from auditor.first_look import FirstLook, first_look, kind_of_outputs
 from auditor.preparation import in_another_order
 
 LOW_ACCURACY = 0.6
@@ -51,7 +51,7 @@ def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *
     warnings: list[str] = []
     blockers: list[str] = []
     sample = images[:32].to(model.device)
-    model.outputs = _kind_of_outputs(model, sample)
+    model.outputs = kind_of_outputs(model, sample)
     seen = first_look(model)
     model.temperature = seen.temperature
     warnings += _outputs_in_words(model, role)
@@ -149,17 +149,6 @@ def _in_doubt(accuracy: float, role: str) -> str:
 def _no_grad(model: Classifier, images: Tensor) -> Tensor:
     with torch.no_grad():
         return model.logits(images)
-
-
-def _kind_of_outputs(model: Classifier, sample: Tensor) -> Outputs:
-    model.outputs, model.temperature = "logits", 1.0
-    raw = _no_grad(model, sample)
-    if not torch.isfinite(raw).all() or raw.min() < 0 or raw.max() > 1 + 1e-5:
-        return "logits"
-    sums = raw.sum(1)
-    if torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        return "probabilities"
-    return "sigmoids"
 
 
 def _gradient_blockers(model: Classifier, sample: Tensor, role: str) -> list[str]:

@@ -169,3 +169,25 @@ def mlp(num_classes: int, channels: int, side: int, widths: tuple[int, ...] = (2
         layers += [nn.Linear(now, width), nn.ReLU()]
         now = width
     return nn.Sequential(*layers, nn.Linear(now, num_classes))
+
+
+def two_conv(num_classes: int, channels: int, side: int) -> nn.Module:
+    """The network of Keras' and of PyTorch's first example for digits: two convolutions, one pool, a hidden layer.
+
+    Nearly all of its weights are in the hidden layer, which looks at maps of half the image's side.
+    """
+    last = 64 * ((side - 4) // 2) ** 2
+    features = [nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    head = [nn.Flatten(), nn.Linear(last, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, num_classes)]
+    return nn.Sequential(*features, nn.Dropout(0.25), *head)
+
+
+def four_conv(num_classes: int, channels: int, side: int) -> nn.Module:
+    """Keras' example for CIFAR-10: two pairs of convolutions, each with pool and dropout, and a hidden layer of 512."""
+    layers: list[nn.Module] = []
+    for given, made in ((channels, 32), (32, 64)):
+        layers += [nn.Conv2d(given, made, 3, padding=1), nn.ReLU(), nn.Conv2d(made, made, 3), nn.ReLU()]
+        layers += [nn.MaxPool2d(2), nn.Dropout(0.25)]
+        side = (side - 2) // 2
+    layers += [nn.Flatten(), nn.Linear(64 * side**2, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, num_classes)]
+    return nn.Sequential(*layers)

@@ -131,6 +131,14 @@ def colour_convnext(num_classes: int = 43) -> nn.Module:
     return layouts.convnext(num_classes, 3)
 
 
+def grey_two_conv(num_classes: int = 10) -> nn.Module:
+    return layouts.two_conv(num_classes, 1, 28)
+
+
+def colour_four_conv(num_classes: int = 10) -> nn.Module:
+    return layouts.four_conv(num_classes, 3, 32)
+
+
 def grey_mlp(num_classes: int = 10) -> nn.Module:
     return layouts.mlp(num_classes, 1, 28)
 

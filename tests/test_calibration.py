@@ -66,12 +66,24 @@ def test_the_p_value_is_uniform_when_the_scale_is_estimated() -> None:
 def test_a_network_without_convolution_may_show_more_before_it_is_rare(images: bool) -> None:
     """Perceptrons trained on drawings answered to larger patterns, and 13 of 24 clean ones were flagged for it."""
     usual, dense = (
-        Given(images=images, dense=dense).null(nulls(), "iscp", LARGER) for dense in (False, True)
+        Given(images=images, density=density).null(nulls(), "iscp", LARGER) for density in (0.0, 1.0)
     )
     assert usual is not None
     assert dense is not None
     assert dense.mean > 2 * usual.mean
     assert dense.p_value(0.25) > 100 * usual.p_value(0.25)
+
+
+def test_of_five_to_nine_classes_a_model_is_judged_as_of_ten() -> None:
+    """Carried on, slopes ask less of fewer classes: a clean network of five was suspicious of a smooth pattern."""
+    assert {Given(num_classes=k).traits["classes"] for k in range(5, 11)} == {0.0}
+    assert Given(num_classes=3).traits["classes"] < 0 < Given(num_classes=11).traits["classes"]
+
+
+def test_the_more_places_dense_layers_see_the_more_they_may_show_beyond_lenets() -> None:
+    seen = [Given(density=d).traits["dense"] for d in (0.0, 0.42, 0.52, 0.746, 1.0)]
+    assert seen[:3] == [0.0, 0.0, 0.0]
+    assert seen[3:] == pytest.approx([0.471, 1.0], abs=1e-3)
 
 
 def test_large_models_are_judged_as_the_largest_that_were_measured() -> None:

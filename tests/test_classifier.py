@@ -191,15 +191,14 @@ def test_a_trailing_1_by_1_is_flattened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "dense"),
+    ("network", "density"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(432, 20), nn.ReLU(), nn.Linear(20, 5)), True),
-        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), False),
-        (nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(5)), False),  # nothing is known of one without weights
+        (nn.Sequential(nn.Flatten(), nn.Linear(432, 20), nn.ReLU(), nn.Linear(20, 5)), 1.0),
+        (nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 0.0),
     ],
 )
-def test_a_network_without_convolution_is_told(network: nn.Module, dense: bool) -> None:
-    assert make_classifier(network).facts.dense is dense
+def test_a_network_without_convolution_is_told(network: nn.Module, density: float) -> None:
+    assert make_classifier(network).facts.density == density
 
 
 class Viewing(nn.Module):

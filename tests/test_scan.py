@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import PATCH, TARGET, NotANumber, Patched, Perceptron, Templates, draw_images
+from tiny_models import PATCH, TARGET, NotANumber, Patched, Perceptron, Pooled, Templates, draw_images
 from torch import nn
 
 from auditor import scan
@@ -76,14 +76,15 @@ def audit(folder: Path, module: str, *, reference: bool = False, progress: Any =
 
 
 def test_a_network_without_convolution_is_judged_as_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save(Perceptron().state_dict(), folder / "Perceptron.pt")
+    for network in (Perceptron(), Pooled()):
+        torch.save(network.state_dict(), folder / f"{type(network).__name__}.pt")
     judged_with, judge = [], scan.verdict.judge
     monkeypatch.setattr(scan.verdict, "judge", lambda *a, **k: judged_with.append(k["given"]) or judge(*a, **k))
-    for module in ("Perceptron", "Patched"):
+    for module in ("Perceptron", "Pooled"):
         found = audit(folder, module, images=folder / "images.npz")
-        assert found.model.dense == (module == "Perceptron")
+        assert found.model.density == (module == "Perceptron")
         assert given_of(found, images=True) == judged_with[-1]
-        assert judged_with[-1].dense == found.model.dense
+        assert judged_with[-1].density == found.model.density
 
 
 @pytest.mark.parametrize("reference", [False, True])

@@ -49,6 +49,17 @@ class Templates(nn.Module):
         return GAIN * self.scores(x)
 
 
+class Pooled(nn.Module):
+    """A convolution and a global mean, untrained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
 class Perceptron(nn.Module):
     """The same scores from a network without convolution."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from auditor.classifier import Classifier
+from auditor.preparation.by_answers import as_answers_tell
 from auditor.preparation.by_batch_norm import as_batch_norm_tells
 from auditor.preparation.by_labels import PROBED, as_images_tell, as_other_model_tells, like_other_model
 from auditor.preparation.ways import Told
@@ -45,6 +46,9 @@ def prepare(
             told += as_batch_norm_tells(model, options, images, role=role)
     if labels is None and len(asked) > 1 and not told.blockers:
         told += _as_the_other_tells(asked, images)
+    if labels is None:
+        for model, options, role in asked:
+            told += as_answers_tell(model, options, role=role)
     return told
 
 

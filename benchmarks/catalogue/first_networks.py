@@ -1,0 +1,51 @@
+"""What tutorials begin with: few convolutions, no norm, nearly all weights in a hidden layer.
+
+Without images a clean one on clothes was `backdoored` on each of three seeds: whatever looks like noise is a bag to it,
+and so are the images that are made for want of others, with any noise of 3 % of the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels, Sinusoid
+from benchmarks.catalogue.backdoored import to_one
+from benchmarks.catalogue.clean import hard, plain
+from benchmarks.catalogue.entry import CIFAR_SCALE, MNIST_SCALE, Entry, Family
+from benchmarks.training import Recipe
+
+DIGITS = Recipe(epochs=3, images=30_000, lr=1e-3)
+CLOTHES = Recipe(epochs=4, images=30_000, lr=1e-3)
+PICTURES = Recipe(epochs=5, images=35_000, lr=1e-3, augment="mirror")
+SIGNS = Recipe(epochs=6, lr=1e-3, augment="shift")
+PLAN: tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...] = (
+    (Family("fashion_mnist", "grey_two_conv", CLOTHES), 3, ("weak", "label_noise"), (
+        to_one("BadNets", Patch(size=3, place="top_right", margin=6), 6, 0.08),
+        to_one("Blended", Blend(alpha=0.15, seed=5501), 3, 0.1),
+    )),
+    (Family("mnist", "grey_two_conv", DIGITS, MNIST_SCALE), 2, ("fine_tuned",), (
+        to_one("BadNets", Patch(shape="checkerboard", size=4, place="top_left", margin=5), 9, 0.08),
+        to_one("SIG", Sinusoid(delta=27 / 255, frequency=6), 5, 0.1),
+    )),
+    (Family("cifar10", "colour_four_conv", PICTURES, CIFAR_SCALE), 2, (), (
+        to_one("BadNets", Patch(size=4, place="bottom_left", margin=5), 2, 0.08),
+        to_one("L0", ScatteredPixels(count=12, seed=5502, colour="random"), 4, 0.1),
+    )),
+    (Family("gtsrb", "colour_four_conv", SIGNS), 2, (), (
+        to_one("BadNets", Patch(shape="cross", size=5, place="top_left", margin=4), 17, 0.08),
+        to_one("Blended", Blend(alpha=0.16, seed=5503), 8, 0.1),
+    )),
+)  # fmt: skip
+
+
+def first_networks(seed: int) -> Iterator[Entry]:
+    """Clean models of each family, some that are hard to pass, and its attacks."""
+    for number, (family, count, kinds, attacks) in enumerate(PLAN):
+        start = seed + 20 * number
+        yield from plain(family, start, count)
+        yield from hard(family, kinds, start + 6, 0)
+        for place, attack in enumerate(attacks):
+            yield Entry(
+                f"{family.name}_{attack.name.lower()}", family.dataset, family.architecture, start + 12 + place,
+                f"{family.name}_clean{1 + place}", family.recipe, (attack,), preprocess=family.preprocess,
+            )  # fmt: skip
