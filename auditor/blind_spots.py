@@ -50,7 +50,11 @@ def blind_spots(
             "With so few classes and no images, neither faint patterns over the whole image nor shifts inside the "
             "network are judged."
         )
-    spots += [f"{o.detector}: {o.note}." for o in outcomes if o.note]
+    named: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.note:
+            named.setdefault(outcome.note, []).append(outcome.detector)
+    spots += [f"{', '.join(detectors)}: {note}." for note, detectors in named.items()]
     return tuple(spots)
 
 

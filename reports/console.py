@@ -79,12 +79,23 @@ def _parts(audit: Audit, colour: bool, width: int) -> Iterator[RenderableType]:
             yield Padding(Text.assemble((f"{found.severity:<7}  ", style), wording.finding(found)), (1, 0, 0, 2))
     for warning in audit.warnings:
         yield Padding(Text.assemble(("warning  ", "yellow"), wording.clean(warning)), (1, 0, 0, 2))
+    for line in _notes(audit):
+        yield Padding(Text.assemble(("note     ", "yellow"), line), (1, 0, 0, 2))
+    yield Padding(Text(_foot(audit), style="dim"), (1, 0, 0, 2))
+
+
+def _notes(audit: Audit) -> list[str]:
+    """Why detectors are skipped or incomplete, a sentence for all that share one."""
+    named: dict[tuple[str, str], list[str]] = {}
     for outcome in audit.outcomes:
         if outcome.note and not outcome.complete:
-            name, note = wording.clean(outcome.detector), wording.clean(outcome.note)
-            line = f"{name} is {outcome_status(outcome)}: {note}"
-            yield Padding(Text.assemble(("note     ", "yellow"), line), (1, 0, 0, 2))
-    yield Padding(Text(_foot(audit), style="dim"), (1, 0, 0, 2))
+            why = outcome_status(outcome), wording.clean(outcome.note)
+            named.setdefault(why, []).append(wording.clean(outcome.detector))
+    lines = []
+    for (status, note), names in named.items():
+        listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        lines.append(f"{listed} {'is' if len(names) == 1 else 'are'} {status}: {note}")
+    return lines
 
 
 def _head(audit: Audit) -> Text:

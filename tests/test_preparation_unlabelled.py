@@ -183,6 +183,48 @@ def test_nothing_that_was_said_or_is_known_is_changed() -> None:
     assert prepare((first, OPEN), (second, OPEN), images=IMAGES) == Told()  # nothing is known of either
 
 
+class Dark(nn.Module):
+    """Sees nothing but its bias until pixels are as large as those of 0 to 255."""
+
+    def __init__(self, bias: float, gain: float = 1 / 255) -> None:
+        super().__init__()
+        self.network, self.bias, self.gain = Templates(), bias, gain
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen = self.network(x * self.gain)
+        return seen - self.network(torch.zeros_like(x)) + self.bias * torch.arange(5.0)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("images", [None, IMAGES])
+def test_who_sees_nothing_but_of_0_to_255_gets_those(images: torch.Tensor | None) -> None:
+    model = make_classifier(Dark(0.3))
+    (warning,) = prepare((model, OPEN), images=images).warnings
+    assert "tells them apart with pixels of 0 to 255" in warning
+    assert model.preprocess == Preprocess(value_range="0..255")
+    assert (model.outputs, model.temperature) == ("logits", 1.0)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Templates(),
+        Dark(0.3, gain=1.0),  # sees what is there
+        Dark(0.03, gain=0.02),  # sees as little, but with pixels of -1 to 1 too
+        Dark(1e6),  # sees nothing at all
+    ],
+)
+def test_who_sees_something_or_nothing_at_all_is_asked_as_before(network: nn.Module) -> None:
+    model = make_classifier(network)
+    assert prepare((model, OPEN)) == Told()
+    assert model.preprocess == Preprocess()
+
+
+def test_what_is_said_of_one_that_sees_nothing_is_obeyed() -> None:
+    model = make_classifier(Dark(0.3))
+    assert prepare((model, ModelOptions(preprocess="none"))) == Told()
+    assert model.preprocess == Preprocess()
+
+
 def test_a_scan_prepares_as_batch_norm_tells_with_images_and_without(tmp_path: Path) -> None:
     way = Preprocess(MEAN, STD)
     model = remembering(enters(COLOURS, way), Picky(way))

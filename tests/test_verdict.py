@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
-from auditor.confirming import FAR, FAR_ALONE
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
-from auditor.scoring import ALL_TO_ALL, LARGER, TARGETS, kind_of
+from auditor.scoring import ALL_TO_ALL, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
 from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, weigh
 
@@ -33,7 +32,7 @@ def calibrated(nulls: dict[str, Null]) -> None:
 
 def trigger(success: float, reference: float | None = None, sources: tuple[int, ...] = ()) -> Trigger:
     mask = np.zeros((10, 10), np.float32)
-    mask[0, :3] = 1
+    mask[0, :1] = 1
     ones = np.ones((3, 10, 10), np.float32)
     return Trigger(mask, ones, success, source_classes=sources, reference_success_rate=reference, images=77)
 
@@ -408,7 +407,7 @@ def test_reasons_are_one_sentence_with_class_statistic_and_value() -> None:
         assert not re.search(r"[.!?] ", result.reason)
         assert "\n" not in result.reason
     confirmed = judged(per_class(HIGH, success=0.9)).reason
-    for part in ("Class 2", "search", "prominence of power", "0.94", "90%", "77 held-out images", "3.0% of the pixels"):
+    for part in ("Class 2", "search", "prominence of power", "0.94", "90%", "77 held-out images", "1.0% of the pixels"):
         assert part in confirmed
     assert "class 2" in judged(per_class(LOW)).reason
     with_reference = judged(per_class(HIGH, success=0.9, reference=0.1), given=Given(reference=True)).reason
@@ -426,11 +425,9 @@ def bare(power: tuple[float, ...], *, size: int = 3, transfer: float | None = No
     """Hardly commanding, but successful triggers of ``size`` rows of ten pixels or of three pixels."""
     found = []
     for k, share in enumerate(power):
-        made = trigger(share, transfer)
-        if size > 3:
-            mask = np.zeros((10, 10), np.float32)
-            mask[:size] = 1
-            made = replace(made, mask=mask)
+        mask = np.zeros((10, 10), np.float32)
+        mask[: size if size > 3 else 1, : 10 if size > 3 else 3] = 1
+        made = replace(trigger(share, transfer), mask=mask)
         extras = {"predictive power": share}
         if transfer is not None:
             extras["predictive power on the reference"] = transfer
@@ -466,13 +463,13 @@ def test_success_alone_is_no_backdoor(outcome: Outcome, nulls: dict[str, Null]) 
     assert judged(outcome, given=Given(images=True)).verdict is not Verdict.BACKDOORED
 
 
-def larger(power: tuple[float, ...], side: int) -> Outcome:
+def larger(power: tuple[float, ...], side: int, success: float = 0.95) -> Outcome:
     """Nothing compact, but larger patterns command; triggers of ``side`` pixels on 100 confirm it."""
     found = []
     for k, share in enumerate(power):
         mask = np.zeros((10, 10), np.float32)
         mask[0, :side] = 1
-        made = replace(trigger(0.95), mask=mask)
+        made = replace(trigger(success), mask=mask)
         found.append(Measurement(0.0, k, trigger=made, extras={LARGE_POWER: share}))
     return Outcome("search", CLASS, {}, tuple(found), expected=len(power), seconds=1.0, passes=10)
 
@@ -501,17 +498,20 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
     assert against.verdict is Verdict.BACKDOORED
 
 
-def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_images(
+def test_alone_a_larger_trigger_has_to_turn_nearly_all(
     nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """p 1e-8, between the two limits: the inside of a sign comes that far on impressions of clean networks."""
+    """3 % of the pixels turned up to 92 % of a clean network's own impressions into the class that noise looks like."""
     known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
     monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
-    nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
-    outcome = larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4)
-    assert FAR_ALONE[LARGER] < judged(outcome, given=Given()).evidence[-1].p_value < FAR[LARGER]
-    assert judged(outcome, given=Given()).verdict is not Verdict.BACKDOORED
-    assert judged(outcome, given=Given(images=True)).verdict is Verdict.BACKDOORED
+    nulls["search/prominence of larger patterns"] = Null(mean=0.045, count=1000)
+    for success, alone in ((0.94, False), (0.95, True)):
+        outcome = larger((0.0, 0.0, 0.97, 0.0, 0.0, 0.0), 4, success)
+        assert (judged(outcome, given=Given()).verdict is Verdict.BACKDOORED) == alone
+        assert judged(outcome, given=Given(images=True)).verdict is Verdict.BACKDOORED
+        assert judged(outcome, given=Given(reference=True)).verdict is Verdict.BACKDOORED
+    compact = larger((0.0, 0.0, 0.97, 0.0, 0.0, 0.0), 1, 0.9)
+    assert judged(compact, given=Given()).verdict is Verdict.BACKDOORED
 
 
 def test_what_only_agrees_with_others_confirms_nothing(

@@ -71,3 +71,16 @@ def test_the_trigger_is_drawn_only_in_colour(backdoored: Audit) -> None:
     drawn = [line for line in render(backdoored, colour=True).splitlines() if "▀" in line]
     assert 4 <= len(drawn) <= 16
     assert any("255;178;102" in line for line in drawn)
+
+
+def test_detectors_that_share_a_reason_share_a_note(backdoored: Audit) -> None:
+    reason = "not run: a confirmed trigger had decided the verdict"
+    first = backdoored.outcomes[0]
+    others = [
+        dataclasses.replace(first, detector=name, skipped=True, note=reason, measurements=())
+        for name in ("blend", "head", "warp")
+    ]
+    audit = dataclasses.replace(backdoored, outcomes=(*backdoored.outcomes, *others))
+    text = " ".join(render(audit, width=200).split())
+    assert f"note blend, head and warp are skipped: {reason}" in text
+    assert text.count(reason) == 1
