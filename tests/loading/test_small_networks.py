@@ -291,7 +291,40 @@ def test_a_tensor_more_or_less_is_another_network(name: str) -> None:
         assert recognise_small({k: v for k, v in state.items() if k != key}) is None
 
 
-def test_torchvision_names_with_a_small_stem_may_have_a_pool_or_none() -> None:
+class Pooling(Net):
+    """torchvision's network with a small stem, and a pool behind it or none."""
+
+    def __init__(self, pooled: bool) -> None:
+        super().__init__(lambda *a: Basic(*a, "downsample"), 16, (16, 32, 48, 64), 2, head="fc")
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if pooled else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        for name in self.stages:
+            out = getattr(self, name)(out)
+        return self.fc(out.mean((2, 3)))
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_pool_behind_the_stem_is_told_by_what_batch_norm_remembers(pooled: bool) -> None:
+    torch.manual_seed(3)
+    network = Pooling(pooled)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0.0, 0.3)
+            module.momentum = 0.5
+    smooth = F.interpolate(torch.randn(64, 3, 16, 16), scale_factor=2, mode="bilinear")
+    for _ in range(8):
+        network.train()(smooth)
+    found = recognise_small(network.eval().state_dict())
+    assert found is not None
+    assert found[0] == "ResNet of 18 layers for small images" + ", with a pool" * pooled
+    with torch.no_grad():
+        assert torch.allclose(found[1].eval()(smooth), network(smooth), atol=1e-4)
+
+
+def test_untrained_ones_with_torchvision_names_may_have_a_pool_or_none() -> None:
     assert recognise_small(Net(lambda *a: Basic(*a, "downsample"), 8, FOUR, 2, head="fc").state_dict()) is None
 
 
