@@ -19,7 +19,7 @@ CLOTHES = Recipe(epochs=4, images=30_000, lr=1e-3)
 PICTURES = Recipe(epochs=5, images=35_000, lr=1e-3, augment="mirror")
 SIGNS = Recipe(epochs=6, lr=1e-3, augment="shift")
 PLAN: tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...] = (
-    (Family("fashion_mnist", "grey_two_conv", CLOTHES), 3, ("weak", "label_noise"), (
+    (Family("fashion_mnist", "grey_two_conv", CLOTHES), 2, ("weak",), (
         to_one("BadNets", Patch(size=3, place="top_right", margin=6), 6, 0.08),
         to_one("Blended", Blend(alpha=0.15, seed=5501), 3, 0.1),
     )),
