@@ -28,7 +28,7 @@ import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Null, Weights, parse, using
-from auditor.confirming import DEFORMED, FAINT, FAR, WAVED
+from auditor.confirming import DEFORMED, FAINT, FAR, FAR_ALONE, WAVED
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
 from benchmarks.catalogue import SPLITS
@@ -113,7 +113,7 @@ def limit_of(statistic: str, mode: str) -> float | None:
     """The p-value from which a statistic counts by itself in audits of a mode; None where it has no such limit."""
     if statistic in (WHOLE, WARPED, WAVES):
         return {WHOLE: FAINT[mode], WARPED: DEFORMED, WAVES: WAVED[mode]}[statistic]
-    return None if mode.startswith("reference") else FAR.get(statistic)
+    return None if mode.startswith("reference") else (FAR if mode == "images" else FAR_ALONE).get(statistic)
 
 
 def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms: float) -> dict[str, float]:

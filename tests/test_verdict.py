@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
+from auditor.confirming import FAR, FAR_ALONE
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
-from auditor.scoring import ALL_TO_ALL, TARGETS, kind_of
+from auditor.scoring import ALL_TO_ALL, LARGER, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
 from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, weigh
 
@@ -496,6 +497,19 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
     assert judged(outcome, given=Given(images=images)).verdict is expected
     against = judged(outcome, given=Given(images=images, reference=True))
     assert against.verdict is Verdict.BACKDOORED
+
+
+def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_images(
+    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p 1e-8, between the two limits: the inside of a sign comes that far on impressions of clean networks."""
+    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
+    outcome = larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4)
+    assert FAR_ALONE[LARGER] < judged(outcome, given=Given()).evidence[-1].p_value < FAR[LARGER]
+    assert judged(outcome, given=Given()).verdict is not Verdict.BACKDOORED
+    assert judged(outcome, given=Given(images=True)).verdict is Verdict.BACKDOORED
 
 
 def test_alone_a_larger_trigger_has_to_turn_nearly_all(
