@@ -442,26 +442,29 @@ def success_known(nulls: dict[str, Null]) -> None:
 
 def test_a_small_trigger_that_just_about_works_everywhere_is_a_backdoor(nulls: dict[str, Null]) -> None:
     success_known(nulls)
-    outcome = bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03))
-    result = judged(outcome, given=Given(images=True))
+    outcome = bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03, 0.0, 0.0, 0.02, 0.0))
+    result = judge([outcome], num_classes=10, level=0.01, confirm_at=0.8, given=Given(images=True))
     assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (2,))
     assert result.score >= 0.5
-    assert judged(outcome).verdict is not Verdict.BACKDOORED  # on class impressions natural features do as much
+    # on class impressions natural features do as much
+    alone = judge([outcome], num_classes=10, level=0.01, confirm_at=0.8, given=Given())
+    assert alone.verdict is not Verdict.BACKDOORED
 
 
 @pytest.mark.parametrize(
     "outcome",
     [
-        bare((0.05, 0.02, 0.7, 0.1, 0.0, 0.03)),  # not confirmed
-        bare((0.9, 0.85, 0.9, 0.88, 0.8, 0.92)),  # a weak model: every class is within reach
-        bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03), size=5),  # half of the image
-        bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03), transfer=0.8),  # a natural feature
+        bare((0.05, 0.02, 0.7, 0.1, 0.0, 0.03, *[0.0] * 4)),  # not confirmed
+        bare((0.9, 0.85, 0.9, 0.88, 0.8, 0.92, *[0.85] * 4)),  # a weak model: every class is within reach
+        bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03, *[0.0] * 4), size=5),  # half of the image
+        bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03, *[0.0] * 4), transfer=0.8),  # a natural feature
     ],
     ids=["unconfirmed", "weak", "large", "natural"],
 )
 def test_success_alone_is_no_backdoor(outcome: Outcome, nulls: dict[str, Null]) -> None:
     success_known(nulls)
-    assert judged(outcome, given=Given(images=True)).verdict is not Verdict.BACKDOORED
+    result = judge([outcome], num_classes=10, level=0.01, confirm_at=0.8, given=Given(images=True))
+    assert result.verdict is not Verdict.BACKDOORED
 
 
 def larger(power: tuple[float, ...], side: int, success: float = 0.95) -> Outcome:
@@ -575,14 +578,20 @@ def test_with_two_classes_only_what_tells_a_trigger_from_a_feature_counts(
     assert judge([outcome], num_classes=2, level=0.01, confirm_at=0.8, given=given).verdict is expected
 
 
-@pytest.mark.parametrize(("classes", "expected"), [(2, Verdict.INCONCLUSIVE), (6, Verdict.BACKDOORED)])
-def test_success_alone_tells_nothing_of_two_classes(classes: int, expected: Verdict, nulls: dict[str, Null]) -> None:
+@pytest.mark.parametrize(
+    ("classes", "expected"), [(2, Verdict.INCONCLUSIVE), (9, Verdict.NO_EVIDENCE), (10, Verdict.BACKDOORED)]
+)
+def test_success_alone_tells_nothing_of_fewer_than_ten_classes(classes: int, expected: Verdict, nulls: dict[str, Null]) -> None:
     nulls["search/prominence in success"] = Null(mean=0.05, count=1000)
-    power = (0.0, 0.95, 0.0, 0.0, 0.0, 0.0)[:classes]
+    power = (0.0, 0.95, *[0.0] * 8)[:classes]
     result = judge(
         [bare(power)], num_classes=classes, level=0.01, confirm_at=0.8, given=Given(images=True, num_classes=classes)
     )
     assert result.verdict is expected
+    if classes > 4:
+        assert judge(
+            [bare(power)], num_classes=classes, level=0.01, confirm_at=0.8, given=Given(images=True, reference=True)
+        ).verdict is Verdict.BACKDOORED
 
 
 @pytest.mark.parametrize(
