@@ -581,7 +581,9 @@ def test_with_two_classes_only_what_tells_a_trigger_from_a_feature_counts(
 @pytest.mark.parametrize(
     ("classes", "expected"), [(2, Verdict.INCONCLUSIVE), (9, Verdict.NO_EVIDENCE), (10, Verdict.BACKDOORED)]
 )
-def test_success_alone_tells_nothing_of_fewer_than_ten_classes(classes: int, expected: Verdict, nulls: dict[str, Null]) -> None:
+def test_success_alone_tells_nothing_of_fewer_than_ten_classes(
+    classes: int, expected: Verdict, nulls: dict[str, Null]
+) -> None:
     nulls["search/prominence in success"] = Null(mean=0.05, count=1000)
     power = (0.0, 0.95, *[0.0] * 8)[:classes]
     result = judge(
