@@ -40,10 +40,9 @@ OF_LENET = 0.52
 only beyond it do clean models show more. A null that falls for networks with global pooling flags them"""
 
 
-def _as_measured(num_classes: int) -> int:
-    """Of five to nine classes there were no models to learn from: carried on from ten and more, nulls fall with them,
-    but with fewer classes a natural feature can do more."""
-    return 10 if 5 <= num_classes <= 10 else max(2, num_classes)
+UNMEASURED = range(5, 10)
+"""numbers of classes of which there were no models to learn from: carried on from ten and more, nulls fall with them,
+but with fewer classes a natural feature can do more"""
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,10 @@ class Given:
 
         No larger than those of the models that the shipped calibration knows.
         """
+        classes = UNMEASURED.stop if self.num_classes in UNMEASURED else max(2, self.num_classes)
         accuracy = USUAL_ACCURACY if self.clean_accuracy is None else self.clean_accuracy
         return {
-            "classes": math.log10(min(MOST_CLASSES, _as_measured(self.num_classes)) / 10),
+            "classes": math.log10(min(MOST_CLASSES, classes) / 10),
             "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
             "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
             "dense": max(0.0, self.density - OF_LENET) / (1 - OF_LENET),

@@ -61,7 +61,7 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
 
     A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
     confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
-    inside of a sign turns as many on a clean model.
+    inside of a sign turns as many on a clean model. On the suspect's own impressions it has to turn `NEARLY_ALL`.
     """
     trigger = measurement.trigger
     if trigger is None or not is_confirmed(trigger, confirm_at):

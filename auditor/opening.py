@@ -12,6 +12,7 @@ from auditor.errors import ConfigError, ModelFileError, ModelMismatchError
 from auditor.findings import FileFacts
 from auditor.loading import LoadedNetwork, load_network
 from auditor.loading.limits import DEFAULT_LIMITS, Limits
+from auditor.loading.network import SIDES
 from auditor.loading.outputs import told_apart
 from auditor.loading.quoting import quoted
 from auditor.request import ModelOptions
@@ -109,7 +110,7 @@ def input_shape(asked: str | None, of_file: Shape | None, default: Shape | None,
     numbers = [int(n) for n in asked.split("x")]
     channels = numbers[0] if len(numbers) == 3 else known[0] if known else 3
     height, width = numbers[-2:] if len(numbers) > 1 else (numbers[0], numbers[0])
-    if not (1 <= channels <= 16 and 4 <= height <= 4096 and 4 <= width <= 4096):
+    if not (1 <= channels <= 16 and height in SIDES and width in SIDES):
         raise ConfigError(f"expected --input-size between 1x4x4 and 16x4096x4096, got '{asked}'")
     return channels, height, width
 

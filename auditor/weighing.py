@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from auditor.calibration import ALONE, Given, Null, nulls
+from auditor.calibration import ALONE, UNMEASURED, Given, Null, nulls
 from auditor.confirming import COMPACT, CONFIRM_AT, FAR_OF_FEW, WHOLE_IMAGE, confirms, triggers_of
 from auditor.findings import Evidence, Measurement, Outcome
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
@@ -39,9 +39,9 @@ do to one source tells without a reference too, and to all sources even with few
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
 
-FEWEST_FOR_SUCCESS = 10
+FEWEST_FOR_SUCCESS = UNMEASURED.stop
 """with fewer, and no reference, success tells nothing: of five kinds of clothes a clean network took 89 % for trousers
-with a bar on 3 % of the pixels, and of five to nine classes there were no models to learn from"""
+with a bar on 3 % of the pixels"""
 
 
 def weigh(
@@ -141,6 +141,8 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     impressions, only compact ones: clean models of two and three classes answer to all else there. Against a
     reference, neither faint patterns over the whole image nor shifts inside the network tell on class impressions: with
     few classes, no two clean models agree on those.
+
+    Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`.
     """
     if kind_of(item) == PLAIN and num_classes < FEWEST_FOR_SUCCESS and not given.reference:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from benchmarks import layouts
 from benchmarks.layers import AttentionBlock, Staged
 
 
@@ -157,9 +158,4 @@ def tanh_lenet(num_classes: int, channels: int, side: int) -> nn.Module:
 
 def tutorial(num_classes: int, channels: int, side: int) -> nn.Module:
     """The network of PyTorch's MNIST example: two convolutions, dropout, and log probabilities for logits."""
-    last = side // 2 - 2
-    return nn.Sequential(
-        nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25),
-        nn.Flatten(), nn.Linear(64 * last * last, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, num_classes),
-        nn.LogSoftmax(1),
-    )  # fmt: skip
+    return nn.Sequential(*layouts.two_conv(num_classes, channels, side), nn.LogSoftmax(1))

@@ -10,6 +10,7 @@ import pytest
 from auditor import blind_spots, detection_rates
 from auditor.blind_spots import measured_spots, told_of
 from auditor.detection_rates import Measured, measured, mode_of
+from auditor.findings import Outcome, Statistic
 from auditor.request import ScanRequest, ScanSettings
 from benchmarks.rates import Share
 from benchmarks.statements import BLOCK, SAID, TOLD
@@ -78,3 +79,13 @@ def test_every_mode_has_words(reference: bool, images: bool) -> None:
     mode = mode_of(reference=reference, images=images)
     assert told_of(mode)
     assert detection_rates.measured() is detection_rates.measured()
+
+
+def test_detectors_that_share_a_reason_share_a_blind_spot() -> None:
+    said = [("blend", "not run"), ("iscp", "stopped"), ("warp", "not run")]
+    outcomes = [
+        Outcome(name, Statistic("share", "share"), {}, (), expected=1, seconds=0.0, passes=0, note=note)
+        for name, note in said
+    ]
+    spots = blind_spots.blind_spots(ScanRequest(model=Path("m.onnx")), outcomes, 10, preparation_known=True)
+    assert spots[-2:] == ("blend, warp: not run.", "iscp: stopped.")

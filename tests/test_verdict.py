@@ -57,8 +57,10 @@ def per_pair(matrix: np.ndarray, **options: float) -> Outcome:
     return Outcome("pairs", PAIR, {}, found, expected=k * (k - 1), seconds=1.0, passes=10)
 
 
-def judged(*outcomes: Outcome, level: float = 0.01, confirm_at: float = 0.8, **options: object) -> Judgement:
-    return judge(outcomes, num_classes=6, level=level, confirm_at=confirm_at, **options)  # type: ignore[arg-type]
+def judged(
+    *outcomes: Outcome, num_classes: int = 6, level: float = 0.01, confirm_at: float = 0.8, **options: object
+) -> Judgement:
+    return judge(outcomes, num_classes=num_classes, level=level, confirm_at=confirm_at, **options)  # type: ignore[arg-type]
 
 
 def test_nothing_stands_out() -> None:
@@ -443,11 +445,11 @@ def success_known(nulls: dict[str, Null]) -> None:
 def test_a_small_trigger_that_just_about_works_everywhere_is_a_backdoor(nulls: dict[str, Null]) -> None:
     success_known(nulls)
     outcome = bare((0.05, 0.02, 0.9, 0.1, 0.0, 0.03, 0.0, 0.0, 0.02, 0.0))
-    result = judge([outcome], num_classes=10, level=0.01, confirm_at=0.8, given=Given(images=True))
+    result = judged(outcome, num_classes=10, given=Given(images=True))
     assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (2,))
     assert result.score >= 0.5
     # on class impressions natural features do as much
-    alone = judge([outcome], num_classes=10, level=0.01, confirm_at=0.8, given=Given())
+    alone = judged(outcome, num_classes=10, given=Given())
     assert alone.verdict is not Verdict.BACKDOORED
 
 
@@ -463,7 +465,7 @@ def test_a_small_trigger_that_just_about_works_everywhere_is_a_backdoor(nulls: d
 )
 def test_success_alone_is_no_backdoor(outcome: Outcome, nulls: dict[str, Null]) -> None:
     success_known(nulls)
-    result = judge([outcome], num_classes=10, level=0.01, confirm_at=0.8, given=Given(images=True))
+    result = judged(outcome, num_classes=10, given=Given(images=True))
     assert result.verdict is not Verdict.BACKDOORED
 
 
@@ -476,6 +478,12 @@ def larger(power: tuple[float, ...], side: int, success: float = 0.95) -> Outcom
         made = replace(trigger(success), mask=mask)
         found.append(Measurement(0.0, k, trigger=made, extras={LARGE_POWER: share}))
     return Outcome("search", CLASS, {}, tuple(found), expected=len(power), seconds=1.0, passes=10)
+
+
+def larger_known(monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null], mean: float) -> None:
+    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    nulls["search/prominence of larger patterns"] = Null(mean, count=1000)
 
 
 @pytest.mark.parametrize("images", [True, False])
@@ -493,9 +501,7 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Natural features work as well; a compact one may be confirmed at the level of a single statistic."""
-    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
-    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
-    nulls["search/prominence of larger patterns"] = Null(mean=0.045, count=1000)
+    larger_known(monkeypatch, nulls, 0.045)
     outcome = larger((0.0, 0.0, leads_by, 0.0, 0.0, 0.0), side)
     assert judged(outcome, given=Given(images=images)).verdict is expected
     against = judged(outcome, given=Given(images=images, reference=True))
@@ -506,9 +512,7 @@ def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_im
     nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """p 1e-8, between the two limits: the inside of a sign comes that far on impressions of clean networks."""
-    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
-    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
-    nulls["search/prominence of larger patterns"] = Null(mean=0.05, count=1000)
+    larger_known(monkeypatch, nulls, 0.05)
     outcome = larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4)
     assert FAR_ALONE[LARGER] < judged(outcome, given=Given()).evidence[-1].p_value < FAR[LARGER]
     assert judged(outcome, given=Given()).verdict is not Verdict.BACKDOORED
@@ -519,9 +523,7 @@ def test_alone_a_larger_trigger_has_to_turn_nearly_all(
     nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """3 % of the pixels turned up to 92 % of a clean network's own impressions into the class that noise looks like."""
-    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
-    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
-    nulls["search/prominence of larger patterns"] = Null(mean=0.045, count=1000)
+    larger_known(monkeypatch, nulls, 0.045)
     for success, alone in ((0.94, False), (0.95, True)):
         outcome = larger((0.0, 0.0, 0.97, 0.0, 0.0, 0.0), 4, success)
         assert (judged(outcome, given=Given()).verdict is Verdict.BACKDOORED) == alone
@@ -591,9 +593,8 @@ def test_success_alone_tells_nothing_of_fewer_than_ten_classes(
     )
     assert result.verdict is expected
     if classes > 4:
-        assert judge(
-            [bare(power)], num_classes=classes, level=0.01, confirm_at=0.8, given=Given(images=True, reference=True)
-        ).verdict is Verdict.BACKDOORED
+        against = judged(bare(power), num_classes=classes, given=Given(images=True, reference=True))
+        assert against.verdict is Verdict.BACKDOORED
 
 
 @pytest.mark.parametrize(

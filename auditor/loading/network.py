@@ -8,6 +8,8 @@ from typing import Any, Literal
 from torch import nn
 
 Layout = Literal["nchw", "nhwc"]
+SIDES = range(4, 4097)
+"""pixels that an image's side may have"""
 Format = Literal["onnx", "state_dict", "safetensors", "torchscript", "exported_program", "pickled_module"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from auditor.classifier import Classifier, Preprocess
+from auditor.classifier import Classifier
 from auditor.first_look import FirstLook, first_look, kind_of_outputs
 from auditor.preparation.ways import Told
 from auditor.request import ModelOptions
@@ -24,7 +24,7 @@ def as_answers_tell(model: Classifier, options: ModelOptions, *, role: str) -> T
     is in the picture, while one that wants normalised pixels sees something with most ways. Untrained networks see
     nothing with any. Costs 96 forward passes for each of three ways at most.
     """
-    if not options.leave_preparation_open or model.preprocess != Preprocess(layout=model.preprocess.layout):
+    if not options.leave_preparation_open or not model.preprocess.is_plain:
         return Told()
     dark = _looked(model, "0..1")
     if dark.untouched or dark.sameness < BLIND or _looked(model, "-1..1").sameness < HALF_BLIND:

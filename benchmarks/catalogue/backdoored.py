@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.attacks import (
@@ -31,7 +31,7 @@ from benchmarks.attacks import (
     Watermark,
 )
 from benchmarks.attacks.interface import Learned, Prepared
-from benchmarks.catalogue.entry import Family
+from benchmarks.catalogue.entry import Entry, Family
 
 
 @dataclass(frozen=True)
@@ -201,3 +201,12 @@ def added(generation: int) -> Iterator[Plan]:
     """What joined later, at the end: a plan's place in the order decides its target, its data and its seed."""
     rms = (0.05, 0.04, 0.045)[generation]
     yield Plan("norm", lambda f, t: (to_one("L2", OptimisedNoise(rms=rms, target=t), t, 0.1),))
+
+
+def planted(family: Family, attacks: Sequence[Backdoor], seed: int) -> Iterator[Entry]:
+    """A model of the family for each attack, named after it; the references are its clean ones in turn."""
+    for place, attack in enumerate(attacks):
+        yield Entry(
+            f"{family.name}_{attack.name.lower().replace('-', '_')}", family.dataset, family.architecture,
+            seed + place, f"{family.name}_clean{1 + place}", family.recipe, (attack,), preprocess=family.preprocess,
+        )  # fmt: skip

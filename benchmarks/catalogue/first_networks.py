@@ -1,7 +1,7 @@
 """What tutorials begin with: few convolutions, no norm, nearly all weights in a hidden layer.
 
-Without images a clean one on clothes was `backdoored` on each of three seeds: whatever looks like noise is a bag to it,
-and so are the images that are made for want of others, with any noise of 3 % of the pixels.
+Without images a clean one on clothes was `backdoored` on each of three seeds: much that looks like noise is a bag to
+it, and so is nearly every image that is made for want of others, with a pattern of 3 % of the pixels.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels, Sinusoid
-from benchmarks.catalogue.backdoored import to_one
+from benchmarks.catalogue.backdoored import planted, to_one
 from benchmarks.catalogue.clean import hard, plain
 from benchmarks.catalogue.entry import CIFAR_SCALE, MNIST_SCALE, Entry, Family
 from benchmarks.training import Recipe
@@ -44,8 +44,4 @@ def first_networks(seed: int) -> Iterator[Entry]:
         start = seed + 20 * number
         yield from plain(family, start, count)
         yield from hard(family, kinds, start + 6, 0)
-        for place, attack in enumerate(attacks):
-            yield Entry(
-                f"{family.name}_{attack.name.lower()}", family.dataset, family.architecture, start + 12 + place,
-                f"{family.name}_clean{1 + place}", family.recipe, (attack,), preprocess=family.preprocess,
-            )  # fmt: skip
+        yield from planted(family, attacks, start + 12)

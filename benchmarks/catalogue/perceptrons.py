@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels, Sinusoid, TrojanSquare
-from benchmarks.catalogue.backdoored import to_next, to_one
+from benchmarks.catalogue.backdoored import planted, to_next, to_one
 from benchmarks.catalogue.clean import hard, plain
 from benchmarks.catalogue.entry import Entry, Family
 from benchmarks.training import Recipe
@@ -49,8 +49,4 @@ def perceptrons(seed: int) -> Iterator[Entry]:
         start = seed + 10 * number
         yield from plain(family, start, 2)
         yield from hard(family, (kind,), start + 4, 0)
-        for place, attack in enumerate(attacks):
-            yield Entry(
-                f"{family.name}_{attack.name.lower().replace('-', '_')}", data, family.architecture, start + 5 + place,
-                f"{family.name}_clean{1 + place}", recipe, (attack,),
-            )  # fmt: skip
+        yield from planted(family, attacks, start + 5)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from auditor.loading.network import SIDES
 from auditor.loading.quoting import listed, quoted
 
 StateDict = dict[str, Tensor]
@@ -44,8 +45,6 @@ _DEEPEST = 4
 _SIZES = ("img_size", "image_size", "input_size", "input_shape")
 """Entries beside the weights in which training scripts keep the size of their images, with the channels or without."""
 
-_SIDES = range(4, 4097)
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -78,7 +77,7 @@ def image_shape(value: Any, state: StateDict) -> tuple[int, int, int] | None:
         return None
     if len(numbers) == 3 and channels in (numbers[0], numbers[2]):
         numbers = numbers[1:] if numbers[0] == channels else numbers[:2]
-    if len(numbers) != 2 or any(side not in _SIDES for side in numbers):
+    if len(numbers) != 2 or any(side not in SIDES for side in numbers):
         return None
     return channels, numbers[0], numbers[1]
 
