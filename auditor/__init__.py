@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from auditor.findings import Curve, Exhibit, Matrix, Measurement, Picture, Statistic, Trigger
-from auditor.outliers import anomaly_index, label_map_index
+from auditor.findings import KIN, Curve, Exhibit, Matrix, Measurement, Picture, Statistic, Trigger
+from auditor.outliers import anomaly_index, label_map_index, surprises
 from auditor.settings import Setting
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "KIN",
     "Classifier",
     "Context",
     "Curve",
@@ -36,6 +37,7 @@ __all__ = [
     "label_map_index",
     "layer_at",
     "shifted_logits",
+    "surprises",
 ]
 
 _LAZY = {

@@ -15,6 +15,9 @@ Numbers = npt.NDArray[Any]
 MOST_SHARE = 0.995
 """half an image short of all of a hundred"""
 
+LEAST_CHANCE = 1e-30
+"""beyond which a chance is not told"""
+
 MAD_TO_SIGMA = 1.4826
 """MAD × this = standard deviation of a normal distribution"""
 
@@ -76,6 +79,33 @@ def _largest(order: Numbers, rises: Numbers) -> tuple[float, tuple[int, ...]]:
         return 0.0, ()
     best = int(np.argmax(rises))
     return float(rises[best]), tuple(int(c) for c in order[: best + 1])
+
+
+def surprises(values: Values, *beside: Values) -> npt.NDArray[np.float64]:
+    """How unlikely each value is to lie so far above the others, in orders of magnitude; (K,) → (K,), at least 0.
+
+    −log₁₀ of the chance that any of K normal values comes so high: the studentised deleted residual, each value judged
+    by a line through all others, whose covariates are ``beside``. Of normal values the largest is exponential with a
+    mean of 0.5, however many they are. Where one leads, the scale is of those beside it alone, all of which tell of
+    it; the median of their distances (`anomaly_index`) wastes most of ten.
+
+    Zeros for too few values (two more than covariates and a mean take) or no spread.
+    """
+    from scipy.stats import t as student_t
+
+    v = np.asarray(values, dtype=np.float64)
+    design = np.column_stack([np.ones(len(v)), *beside])
+    hat = design @ np.linalg.pinv(design)
+    residual, free = v - hat @ v, 1 - np.diag(hat)
+    dof = len(v) - design.shape[1] - 1
+    if dof < 2 or not np.isfinite(v).all() or np.ptp(v) == 0:
+        return np.zeros(len(v))
+    free = np.clip(free, 1e-9, None)
+    variance = np.clip((residual @ residual - residual**2 / free) / dof, 1e-12 * v.var(), None)
+    one = student_t.sf(residual / np.sqrt(variance * free), dof)
+    with np.errstate(divide="ignore"):  # of a value below all others the chance is 1
+        of_any = -np.expm1(len(v) * np.log1p(-one))
+    return np.asarray(-np.log10(np.clip(of_any, LEAST_CHANCE, 1.0)))
 
 
 def holm(p_values: Values) -> npt.NDArray[np.float64]:

@@ -19,8 +19,8 @@ from auditor.findings import Evidence, Measurement, Outcome
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
 from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, TARGETS, kind_of
 
-UNBOUNDED, SHARES = "of the median class", "share of images"
-"""units of statistics that are ratios, and of those that end at 1"""
+SHARES = "share of images"
+"""unit of statistics that end at 1"""
 
 
 SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
@@ -65,9 +65,6 @@ def _weigh(outcome: Outcome, num_classes: int, given: Given) -> Iterator[Evidenc
     measured = [m for m in outcome.measurements if math.isfinite(m.value)]
     if not outcome.complete or not measured:
         return
-    if outcome.statistic.unit == UNBOUNDED:
-        # a ratio has no upper end, and clean ones a long tail: on a logarithmic scale it has not
-        measured = [replace(m, value=math.log1p(max(0.0, m.value))) for m in measured]
     if outcome.statistic.suspicious == "low":
         measured = [replace(m, value=-m.value) for m in measured]
     if outcome.statistic.per == "model":

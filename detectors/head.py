@@ -4,44 +4,92 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from auditor import Context, Effort, Measurement, Need, Statistic, anomaly_index
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-OF_FEW = {4: 0.41, 5: 0.37, 6: 0.64, 7: 0.65, 8: 0.84, 9: 0.85}
-"""what is left of an index among fewer than ten classes: of so few numbers the median of their distances is often small
-by chance. By these, one in a hundred sets of normal numbers has as prominent a leader as of ten"""
+from auditor import KIN, Context, Effort, Measurement, Need, Setting, Statistic
+
+from .against_reference import FEWEST, TOO_FEW, surprising
+
+POOLED = 0.2
+"""density (`auditor.places`) up to which a last layer counts as one behind global pooling: 0.33 is the least of
+networks with a hidden dense layer"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """How far the mean weight of a class in the last linear layer lies above those of the other classes.
+    """How unlikely it is that a class has so large weights in the last linear layer, by those of the other classes.
 
-    The mean of each class's row is taken, and its distance from the median in robust standard deviations (less of them
-    with fewer than ten classes, see `OF_FEW`). Features that feed the target of a backdoor have larger weights there.
+    A class's weight of each feature, in standard deviations of the other classes' weights of it and at most ``clip`` of
+    them, averages over the features to one number a class. The value is −log₁₀ of the chance that any of K normal
+    numbers lies so far above the others (`auditor.outliers.surprises`). Features that feed the target of a backdoor
+    have larger weights there.
+
+    With a reference, what its head says of the same classes is the covariate of a regression: frequent classes have
+    larger weights on clean networks too, and a reference has seen the same frequencies. Not where the two are kin: a
+    copy has its parent's head, and whatever else it was trained on shows in what is left.
+
+    Only behind global pooling: with hidden dense layers a trigger is one of the reasons for its class before the last
+    layer sees it, and no more backdoored networks than clean ones stand apart.
 
     Paper: "Trojan signatures in DNN weights" (Fields, Samragh, Javaheripi, Koushanfar, Javidi, 2021), Section 3.
+    Deviations: weights are standardised by feature, and classes judged by all others, where the paper takes plain means
+    and a test for outliers; the reference.
     Cost: none; reads weights only. Without a last layer with one row a class nothing is measured.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     effort: ClassVar[Effort] = Effort.QUICK
-    statistic: ClassVar[Statistic] = Statistic("excess of the class's mean weight", "robust standard deviations")
+    statistic: ClassVar[Statistic] = Statistic("surprise at the class's weights", "orders of magnitude")
+
+    clip: Annotated[
+        float, Setting("largest distance of a weight, in standard deviations of the other classes'", low=0.1, high=1e6)
+    ] = 3.0
+    compare: Annotated[bool, Setting("allow for what the reference's last layer says of a class")] = True
 
     def expected(self, ctx: Context) -> int:
         """One a class, none without a head."""
-        return ctx.num_classes if ctx.model.head() is not None and ctx.num_classes >= 4 else 0
+        return 0 if self.note(ctx) else ctx.num_classes
 
     def note(self, ctx: Context) -> str:
         """Why nothing was measured."""
-        return "" if self.expected(ctx) else "found no last layer with one row a class, or fewer than four classes"
+        if ctx.num_classes < FEWEST:
+            return TOO_FEW
+        if ctx.model.head() is None:
+            return "found no last layer with one row a class"
+        if ctx.model.facts.density > POOLED:
+            return "dense layers see the image's layout, and not pooled features"
+        return ""
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class."""
         weight = ctx.model.head()
-        if weight is None or ctx.num_classes < 4:
+        if weight is None or self.note(ctx):
             return
-        index = anomaly_index(weight.mean(1).numpy())
-        values = (index * OF_FEW.get(ctx.num_classes, 1.0)).tolist()
+        theirs = self._comparable(ctx, weight)
+        values = surprising(self._levels(weight), None if theirs is None else self._levels(theirs))
         for target, value in ctx.track(enumerate(values), "weights of the last layer", len(values)):
-            yield Measurement(value=max(0.0, value), target_class=target)
+            yield Measurement(value=value, target_class=target)
+
+    def _comparable(self, ctx: Context, weight: Tensor) -> Tensor | None:
+        """The head of a reference that was trained by itself."""
+        if not self.compare or ctx.reference is None:
+            return None
+        theirs = ctx.reference.head()
+        if theirs is not None and theirs.shape == weight.shape:
+            alike = functional.cosine_similarity(weight.double(), theirs.double(), dim=1).mean()
+            return None if float(alike) >= KIN else theirs
+        return theirs
+
+    def _levels(self, weight: Tensor) -> Tensor:
+        """(K, F) → (K,): a class's weights in standard deviations of the others', each clipped, in the mean."""
+        w = weight.double().cpu()
+        others = len(w) - 1
+        centred = w - w.mean(0)
+        squares = centred.square()
+        variance = (squares.sum(0) - squares) / others - squares / others**2
+        distance = centred * (1 + 1 / others) / variance.clamp(min=0).sqrt()
+        return torch.nan_to_num(distance, nan=0.0).clamp(-self.clip, self.clip).mean(1)

@@ -11,28 +11,31 @@ from torch import Tensor
 
 from auditor import Classifier, Context, Effort, Measurement, Need, Setting, Statistic
 
+from .against_reference import FEWEST, TOO_FEW, surprising
 from .pattern_search import target_margins
 
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """How much larger than usual the largest margin is that any image reaches for a class.
+    """How unlikely the largest margin is that any image reaches for a class, by those of the other classes.
 
     From uniform noise, gradient steps maximise z_y − max_{j≠y} z_j over images in [0, 1]; r_y is the best of the
     starts. A backdoor makes its target's logit far outweigh the others somewhere in image space, whatever the trigger
-    looks like. The statistic is r_y divided by the median of all classes, less 1, at least 0; with a reference, less
-    what the same class has there. It needs no image at all.
+    looks like. The value is −log₁₀ of the chance that any of K normal numbers lies as far above the others as r_y does
+    (`auditor.outliers.surprises`); with a reference, as far above what r_y there leads to expect. It needs no image at
+    all.
 
     Paper: "MM-BD: Post-training detection of backdoor attacks with arbitrary backdoor pattern types using a maximum
     margin statistic" (Wang et al., IEEE S&P 2024), Section 3. Deviations: normalised steps with momentum and fewer of
-    them, ratio to the median instead of a fitted Gamma distribution; for many classes fewer starts, and after a third
-    of the steps only the leading classes and a random sample of the others are searched on.
+    them; a normal distribution of which each class is left out in turn instead of a Gamma distribution; the reference;
+    for many classes fewer starts, and after a third of the steps only the leading classes and a random sample of the
+    others are searched on, the reference's for the same.
     Cost: starts · steps · min(K, …) image passes, twice that with a reference.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
     effort: ClassVar[Effort] = Effort.QUICK
-    statistic: ClassVar[Statistic] = Statistic("excess of the largest margin", "of the median class")
+    statistic: ClassVar[Statistic] = Statistic("surprise at the largest margin", "orders of magnitude")
 
     starts: Annotated[int, Setting("noise images a class", low=1, high=1000, paper="30")] = 5
     steps: Annotated[int, Setting("gradient steps", low=3, high=10_000, paper="300")] = 60
@@ -46,19 +49,32 @@ class Margin:
         int, Setting("random other classes searched to the end, for comparison", low=1, high=1_000_000)
     ] = 30
 
+    def expected(self, ctx: Context) -> int:
+        """One a class, none of too few."""
+        return ctx.num_classes if ctx.num_classes >= FEWEST else 0
+
+    def note(self, ctx: Context) -> str:
+        """Why nothing was measured."""
+        return "" if self.expected(ctx) else TOO_FEW
+
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class; classes dropped on the way get 0."""
-        ours = self._excess(ctx, ctx.model, "suspect")
-        theirs = self._excess(ctx, ctx.reference, "reference") if ctx.reference is not None else torch.zeros(len(ours))
+        if ctx.num_classes < FEWEST:
+            return
+        classes = torch.arange(ctx.num_classes)
+        ours, classes = self._largest(ctx, ctx.model, "suspect", classes)
+        theirs = None if ctx.reference is None else self._largest(ctx, ctx.reference, "reference", classes)[0]
+        values = dict(zip(classes.tolist(), surprising(ours, theirs), strict=True))
+        margins = dict(zip(classes.tolist(), ours.tolist(), strict=True))
         for target in range(ctx.num_classes):
-            extras = {"excess on the reference": float(theirs[target])} if ctx.reference is not None else {}
-            yield Measurement(value=max(0.0, float(ours[target] - theirs[target])), target_class=target, extras=extras)
+            extras = {"largest margin": margins[target]} if target in margins else {}
+            yield Measurement(value=values.get(target, 0.0), target_class=target, extras=extras)
 
-    def _excess(self, ctx: Context, model: Classifier, who: str) -> Tensor:
-        """(K,) largest margin over the median class's, less 1, at least 0."""
-        k = ctx.num_classes
-        starts = max(1, min(self.starts, self.most_jobs // k))
-        targets = torch.arange(k).repeat_interleave(starts)
+    def _largest(self, ctx: Context, model: Classifier, who: str, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest margin of each class that is searched to the end, of those given, and which these are."""
+        k = len(classes)
+        starts = max(1, min(self.starts, self.most_jobs // ctx.num_classes))
+        targets = classes.repeat_interleave(starts)
         x = torch.rand(len(targets), *model.input_shape, generator=ctx.rng)
         velocity = torch.zeros_like(x)
         best = torch.full((len(targets),), -torch.inf)
@@ -66,7 +82,7 @@ class Margin:
         active = torch.arange(len(targets))
         for number in ctx.track(range(self.steps), f"{who}, largest margins"):
             if number == self.steps // 3 and k > self.leaders + self.others:
-                active = self._still(ctx, best.view(k, starts).amax(1), targets)
+                active = self._still(ctx, classes[best.view(k, starts).amax(1).argsort(descending=True)], targets)
             size = length if number < 0.7 * self.steps else 0.3 * length
             for part in active.split(model.batch_images):
                 moving = x[part].to(model.device).requires_grad_(True)
@@ -78,17 +94,11 @@ class Margin:
                 unit = gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
                 velocity[part] = self.momentum * velocity[part] + unit.cpu()
                 x[part] = (x[part] + size * velocity[part]).clamp(0, 1)
-        kept = targets[active].unique()
-        largest = best.view(k, starts).amax(1)
-        usual = float(largest[kept].median())
-        excess = torch.zeros(k)
-        if usual > 0:
-            excess[kept] = (largest[kept] / usual - 1).clamp_min(0)
-        return excess
+        kept = torch.isin(classes, targets[active])
+        return best.view(k, starts).amax(1)[kept], classes[kept]
 
-    def _still(self, ctx: Context, largest: Tensor, targets: Tensor) -> Tensor:
+    def _still(self, ctx: Context, ranked: Tensor, targets: Tensor) -> Tensor:
         """Searches of the leading classes and of a random sample of the others."""
-        order = largest.argsort(descending=True)
-        rest = order[self.leaders :]
+        rest = ranked[self.leaders :]
         sample = rest[torch.randperm(len(rest), generator=ctx.rng)[: self.others]]
-        return torch.isin(targets, torch.cat([order[: self.leaders], sample])).nonzero().flatten()
+        return torch.isin(targets, torch.cat([ranked[: self.leaders], sample])).nonzero().flatten()

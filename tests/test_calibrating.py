@@ -80,7 +80,7 @@ def test_the_command_writes_a_file_that_a_scan_takes(
     assert "1 of 1 models" in capsys.readouterr().err
     assert read(out).nulls["margin/prominence on impressions"].count == PRIOR + 1
     audit = tmp_path / "audit.json"
-    scan = ["scan", str(tmp_path / "clean.onnx"), "--calibration", str(out), "--detector", "head", "-q"]
+    scan = ["scan", str(tmp_path / "clean.onnx"), "--calibration", str(out), "--detector", "margin", *options[2:], "-q"]
     assert run([*scan, "-o", f"json={audit}"]) in (0, 1)
     assert json.loads(audit.read_text())["provenance"]["command"]["calibration"] == "own.json"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import Layered, Patched, Templates, make_context
+from tiny_models import Layered, Patched, Pooled, Templates, make_context
+from torch import nn
 
 from auditor import registry
 from auditor.context import Context
@@ -32,9 +33,16 @@ def quick(name: str) -> Detector:
     return detector
 
 
+def suspect(name: str) -> nn.Module:
+    """A network that the detector can measure: the head only tells behind global pooling."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Pooled() if name == "head" else Layered(Patched())
+
+
 def context(name: str, with_reference: bool = False, deadline: float | None = None) -> Context:
     reference = Layered(Templates()) if with_reference else None
-    ctx = make_context(Layered(Patched()), reference, deadline=deadline)
+    ctx = make_context(suspect(name), reference, deadline=deadline)
     return Context(
         model=ctx.model, images=ctx.images, rng=generator(7, name), reference=ctx.reference, deadline=deadline
     )
@@ -133,7 +141,7 @@ def test_a_spent_budget_leaves_it_incomplete(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_progress_is_reported(name: str) -> None:
     heard: list[tuple[str, int, int]] = []
-    ctx = make_context(Layered(Patched()), progress=lambda label, done, total: heard.append((label, done, total)))
+    ctx = make_context(suspect(name), progress=lambda label, done, total: heard.append((label, done, total)))
     list(quick(name).detect(ctx))
     told = [step for step in heard if step[0] != PASSES]
     assert told

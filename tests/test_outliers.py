@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
-from auditor.outliers import anomaly_index, holm, leading_gap, standard_error
+from auditor.outliers import anomaly_index, holm, leading_gap, standard_error, surprises
 
 
 def test_anomaly_index_by_hand() -> None:
@@ -70,3 +71,42 @@ def test_standard_error_never_vanishes_and_shrinks_with_images() -> None:
     assert standard_error(1.0, 100) > 0
     assert standard_error(0.5, 400) < standard_error(0.5, 100)
     assert standard_error(0.5, 10_000) == pytest.approx(0.005, rel=0.01)
+
+
+def test_surprise_at_one_value_by_hand() -> None:
+    values = np.array([0.0, 1.0, 2.0, 3.0, 9.0])
+    rest = values[:-1]
+    distance = (9 - rest.mean()) / (rest.std(ddof=1) * np.sqrt(1 + 1 / 4))
+    chance = 1 - (1 - student_t.sf(distance, 3)) ** 5
+    assert surprises(values)[4] == pytest.approx(-np.log10(chance))
+    assert surprises(values)[0] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("classes", [4, 10, 43])
+@pytest.mark.parametrize("covariates", [0, 1])
+def test_surprise_at_the_largest_is_as_large_however_many_there_are(classes: int, covariates: int) -> None:
+    draw = np.random.default_rng(classes)
+    beside = [draw.standard_normal(classes) for _ in range(covariates)]
+    most = [surprises(draw.standard_normal(classes), *beside).max() for _ in range(2000)]
+    if classes == 4 and covariates:
+        assert most == [0.0] * len(most)  # a line through three of four leaves one of them nothing to differ by
+    else:
+        assert np.mean(most) == pytest.approx(0.49, abs=0.06)
+        assert np.mean(np.array(most) > 2) < 0.02
+
+
+def test_what_a_covariate_foretells_is_no_surprise() -> None:
+    draw = np.random.default_rng(0)
+    known = np.array([0.0] * 11 + [8.0])
+    values = known + draw.normal(0, 0.3, 12)
+    assert surprises(values)[11] > 5
+    assert surprises(values, known)[11] < 1
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0] * 10, [1.0, np.nan] * 5, [1.0, 2.0, 3.0]])
+def test_without_spread_or_enough_values_nothing_surprises(values: list[float]) -> None:
+    assert surprises(values).tolist() == [0.0] * len(values)
+
+
+def test_a_surprise_has_an_end() -> None:
+    assert surprises([*np.linspace(0, 1e-6, 60), 1.0])[-1] <= 30

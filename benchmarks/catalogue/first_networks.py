@@ -15,7 +15,7 @@ from benchmarks.catalogue.entry import CIFAR_SCALE, MNIST_SCALE, Entry, Family
 from benchmarks.training import Recipe
 
 DIGITS = Recipe(epochs=3, images=30_000, lr=1e-3)
-CLOTHES = Recipe(epochs=4, images=30_000, lr=1e-3)
+CLOTHES = Recipe(epochs=4, lr=1e-3)
 PICTURES = Recipe(epochs=5, images=35_000, lr=1e-3, augment="mirror")
 SIGNS = Recipe(epochs=6, lr=1e-3, augment="shift")
 PLAN: tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...] = (
