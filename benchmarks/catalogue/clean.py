@@ -54,7 +54,7 @@ def hard(family: Family, kinds: tuple[str, ...], seed: int, generation: int) -> 
         else:
             amount = {
                 "long_tail": (0.03, 0.05, 0.04)[g], "label_noise": (0.2, 0.3, 0.25)[g],
-                "trivial_class": (3, 5, 7)[g], "few_images": (25, 15, 20)[g],
+                "trivial_class": (3, 5, 7)[g], "few_images": (25, 15, 20)[g], "favoured_class": (4, 7, 2)[g],
             }[kind]  # fmt: skip
             entry = replace(entry, flaw=Flaw(kind, amount))  # type: ignore[arg-type]
         yield entry

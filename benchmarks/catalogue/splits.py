@@ -7,7 +7,7 @@ needs. A split's number in `GENERATIONS` is its generation, by which its paramet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from benchmarks.attacks import AllToOne, Backdoor, Patch, SourceSpecific
@@ -217,6 +217,12 @@ def of_the_paper(generation: int, seed: int) -> Iterator[Entry]:
         )  # fmt: skip
 
 
+def favoured(generation: int, families: Mapping[str, tuple[Family, ...]], seed: int) -> Iterator[Entry]:
+    """Of one class five times as many images as of any other, as poisoned data have more of the target."""
+    for number, row in enumerate(families.values()):
+        yield from hard(row[-1], ("favoured_class",), seed + number, generation)
+
+
 def entries(split: Split) -> tuple[Entry, ...]:
     """One split: first two clean models of every family, then kinds in turn, so that any prefix is a fair sample.
 
@@ -247,6 +253,7 @@ def entries(split: Split) -> tuple[Entry, ...]:
     ]
     others = [*few_and_many(generation, seed + 400), *of_the_paper(generation, seed + 470)]
     others += () if generation else without_norm(seed + 950)
+    others += favoured(generation, families, seed + 1300)
     later = () if generation else (*perceptrons(5300), *first_networks(5500))
     attacks = list(backdoored(generation, families, seed + 500))
     queues = [spread(attacks), spread(hard_ones), [e for models in clean for e in models[2:]], others]
