@@ -64,8 +64,8 @@ def test_splits_share_attacks_and_hard_kinds_but_no_seed_or_trigger() -> None:
         assert (kinds[one], maps[one]) == (kinds[other], maps[other])
     assert kinds[0] >= {
         "weak", "adversarial", "long_tail", "label_noise", "trivial_class", "few_images", "favoured_class",
-        "few_classes", "many_classes", "distilled", "quantised", "fine_tuned", "BadNets", "Blended", "SIG", "WaNet", "Input-aware",
-        "LIRA", "Clean-label", "Two triggers", "All-to-all", "Source-specific", "Bias-map paper",
+        "few_classes", "many_classes", "distilled", "quantised", "fine_tuned", "BadNets", "Blended", "SIG", "WaNet",
+        "Input-aware", "LIRA", "Clean-label", "Two triggers", "All-to-all", "Source-specific", "Bias-map paper",
     }  # fmt: skip
 
 
