@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from auditor import KIN, Context, Effort, Measurement, Need, Setting, Statistic
 
-from .against_reference import FEWEST, TOO_FEW, surprising
+from .against_reference import FEWEST, FEWEST_TO_COMPARE, TOO_FEW, surprising
 
 POOLED = 0.2
 """density (`auditor.places`) up to which a last layer counts as one behind global pooling: 0.33 is the least of
@@ -28,9 +29,11 @@ class Head:
     numbers lies so far above the others (`auditor.outliers.surprises`). Features that feed the target of a backdoor
     have larger weights there.
 
-    With a reference, what its head says of the same classes is the covariate of a regression: frequent classes have
-    larger weights on clean networks too, and a reference has seen the same frequencies. Not where the two are kin: a
-    copy has its parent's head, and whatever else it was trained on shows in what is left.
+    A class of which there were more training images than of any other has larger weights on a clean network too, as
+    the target has for its poisoned images. So by itself a head is never rarer than ``favoured``, the share of clean
+    networks that are taken to have such a class. With a reference, what its head says of the same classes is the
+    covariate of a regression, since it has seen the same frequencies. Not where the two are kin: a copy has its
+    parent's head, and whatever else it was trained on shows in what is left.
 
     Only behind global pooling: with hidden dense layers a trigger is one of the reasons for its class before the last
     layer sees it, and no more backdoored networks than clean ones stand apart.
@@ -48,6 +51,9 @@ class Head:
     clip: Annotated[
         float, Setting("largest distance of a weight, in standard deviations of the other classes'", low=0.1, high=1e6)
     ] = 3.0
+    favoured: Annotated[
+        float, Setting("share of clean networks taken to favour a class, without a reference", low=0, high=1)
+    ] = 0.03
     compare: Annotated[bool, Setting("allow for what the reference's last layer says of a class")] = True
 
     def expected(self, ctx: Context) -> int:
@@ -71,12 +77,14 @@ class Head:
             return
         theirs = self._comparable(ctx, weight)
         values = surprising(self._levels(weight), None if theirs is None else self._levels(theirs))
+        if theirs is None:
+            values = [max(0.0, -math.log10(10**-value + self.favoured)) for value in values]
         for target, value in ctx.track(enumerate(values), "weights of the last layer", len(values)):
             yield Measurement(value=value, target_class=target)
 
     def _comparable(self, ctx: Context, weight: Tensor) -> Tensor | None:
         """The head of a reference that was trained by itself."""
-        if not self.compare or ctx.reference is None:
+        if not self.compare or ctx.reference is None or ctx.num_classes < FEWEST_TO_COMPARE:
             return None
         theirs = ctx.reference.head()
         if theirs is not None and theirs.shape == weight.shape:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tiny_models import CLASSES, Perceptron, draw_images, make_context
@@ -11,6 +13,7 @@ from auditor.detectors.head import FEWEST, Head
 from auditor.measuring import measure
 
 WIDE = 12
+TRUSTING = Head(favoured=0)
 
 
 class Wide(nn.Module):
@@ -46,20 +49,27 @@ def lift(target: int, height: float) -> Tensor:
 
 
 def test_a_class_with_larger_weights_stands_apart() -> None:
-    found = values(Wide(0, lift(7, 2.0)))
+    found = values(Wide(0, lift(7, 2.0)), head=TRUSTING)
     assert found.argmax() == 7
     assert found[7] > 3
-    assert values(Wide(0)).max() < 1.5
+    assert values(Wide(0)).max() < 1.2
+
+
+def test_by_itself_no_head_is_rarer_than_a_favoured_class() -> None:
+    network, other = Wide(0, lift(7, 2.0)), Wide(1)
+    assert values(network)[7] == pytest.approx(-math.log10(0.03), abs=0.02)
+    assert values(network, head=Head(favoured=0.5))[7] == pytest.approx(-math.log10(0.5), abs=0.01)
+    assert values(network, other)[7] > 2  # where the reference does not favour it
 
 
 def test_what_the_reference_has_as_well_is_no_surprise() -> None:
     frequency = torch.linspace(0, 2, WIDE) ** 2
     both = frequency + lift(3, 2.0)
-    alone, beside = values(Wide(1, both)), values(Wide(1, both), Wide(2, frequency))
+    alone, beside = values(Wide(1, both), head=TRUSTING), values(Wide(1, both), Wide(2, frequency))
     assert alone[3] < 0.5
     assert beside.argmax() == 3
     assert beside[3] > 2
-    assert values(Wide(1, both), Wide(2, frequency), head=Head(compare=False)) == pytest.approx(alone)
+    assert values(Wide(1, both), Wide(2, frequency), head=Head(compare=False, favoured=0)) == pytest.approx(alone)
 
 
 def test_a_copy_is_not_set_beside_its_parent() -> None:
@@ -70,8 +80,8 @@ def test_a_copy_is_not_set_beside_its_parent() -> None:
 def test_one_weight_beyond_all_others_counts_as_far_as_the_clip() -> None:
     network = Wide(4)
     network.last.weight.data[2, 9] = 1e6
-    assert values(network)[2] < 1.5
-    assert values(network, head=Head(clip=1e6))[2] > 10
+    assert values(network, head=TRUSTING)[2] < 1.5
+    assert values(network, head=Head(clip=1e6, favoured=0))[2] > 10
 
 
 def test_weights_are_set_beside_those_of_the_same_feature() -> None:
