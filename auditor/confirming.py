@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from auditor.calibration import Given
 from auditor.findings import Evidence, Measurement, Outcome, Trigger
-from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN
+from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS
 
 COMPACT = 0.0125
 """share of the pixels up to which a pattern is compact: a square of three pixels on MNIST's 28×28 is"""
@@ -57,7 +57,9 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     A trigger over the whole image does only where a reference withstands it: without one, clean models answer to faint
     patterns as well, and on images never searched. And only with images: without any, nothing tells a weakly trained
     suspect, which answers to more than its reference does. And only far from clean models (`far_enough`): what was
-    searched on one network does often nothing to another. One for a single source does not confirm a map of all.
+    searched on one network does often nothing to another. One for some sources confirms no map of all, nor, without a
+    reference, that most are sent to one class: a clean network of digits that had seen five times as many 2 as others
+    took 93 % of the 3 and 5 with a patch for one.
 
     A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
     confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
@@ -73,7 +75,8 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     enough = given.reference or (given.images and item.statistic == PLAIN)
     if trigger.size > COMPACT and item.statistic in FAR and not enough:
         return item.p_value <= (FAR if given.images else FAR_ALONE)[item.statistic]
-    return not (item.statistic == ALL_TO_ALL and trigger.source_classes)
+    of_most = item.statistic == ALL_TO_ALL or (item.statistic == TARGETS and not given.reference)
+    return not (of_most and trigger.source_classes)
 
 
 def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:

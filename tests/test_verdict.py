@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
-from auditor.confirming import FAR, FAR_ALONE
+from auditor.confirming import FAR, FAR_ALONE, confirms
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
@@ -750,3 +750,22 @@ def test_a_ready_made_patch_of_few_classes_must_be_far_from_clean_models() -> No
     patch = Evidence("patches", "prominence of targets", 0.7, np.nan, 1.0, 1.0, (1,))
     for p_value, near in ((8e-9, True), (4e-16, False)):
         assert is_near_for_few(replace(patch, p_value=p_value), 2, Given(images=True), 0.01) is near
+
+
+@pytest.mark.parametrize(
+    ("statistic", "sources", "reference", "confirmed"),
+    [
+        (TARGETS, (3, 5), False, False),
+        (TARGETS, (), False, True),
+        (TARGETS, (3, 5), True, True),
+        ("prominence of share of a source", (3, 5), False, True),
+        (ALL_TO_ALL, (3, 5), True, False),
+    ],
+)
+def test_a_patch_on_some_sources_does_not_confirm_what_is_said_of_most(
+    statistic: str, sources: tuple[int, ...], reference: bool, confirmed: bool
+) -> None:
+    item = Evidence("patches", statistic, 0.5, np.nan, 1e-5, 1e-4, (2,))
+    patch = replace(trigger(0.93, 0.0 if reference else None), source_classes=sources)
+    given = Given(images=True, reference=reference)
+    assert confirms(Measurement(0.9, 2, 3, patch), item, given, 0.8) is confirmed
