@@ -23,7 +23,8 @@ class Margin:
     starts. A backdoor makes its target's logit far outweigh the others somewhere in image space, whatever the trigger
     looks like. The value is −log₁₀ of the chance that any of K normal numbers lies as far above the others as r_y does
     (`auditor.outliers.surprises`); with a reference, as far above what r_y there leads to expect. It needs no image at
-    all.
+    all. With images and no reference it is not measured: on clean networks some class outweighs the others as well, and
+    what searches see on real images tells more.
 
     Paper: "MM-BD: Post-training detection of backdoor attacks with arbitrary backdoor pattern types using a maximum
     margin statistic" (Wang et al., IEEE S&P 2024), Section 3. Deviations: normalised steps with momentum and fewer of
@@ -50,16 +51,18 @@ class Margin:
     ] = 30
 
     def expected(self, ctx: Context) -> int:
-        """One a class, none of too few."""
-        return ctx.num_classes if ctx.num_classes >= FEWEST else 0
+        """One a class."""
+        return 0 if self.note(ctx) else ctx.num_classes
 
     def note(self, ctx: Context) -> str:
         """Why nothing was measured."""
-        return "" if self.expected(ctx) else TOO_FEW
+        if ctx.num_classes < FEWEST:
+            return TOO_FEW
+        return "" if ctx.images.made or ctx.reference is not None else "with images, it tells of a reference only"
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class; classes dropped on the way get 0."""
-        if ctx.num_classes < FEWEST:
+        if self.note(ctx):
             return
         classes = torch.arange(ctx.num_classes)
         ours, classes = self._largest(ctx, ctx.model, "suspect", classes)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_models import draw_images, make_context
 from torch import Tensor, nn
 
+from auditor.context import Context
 from auditor.detectors.against_reference import FEWEST, FEWEST_TO_COMPARE, surprising
 from auditor.detectors.margin import Margin
 from auditor.measuring import measure
@@ -29,9 +32,13 @@ class Spread(nn.Module):
         return self.last(x.flatten(1) - 0.5)
 
 
+def context(network: nn.Module, reference: nn.Module | None = None, *, made: bool = True) -> Context:
+    given = make_context(network, reference, classes=network.last.out_features)
+    return replace(given, images=replace(given.images, made=made))
+
+
 def values(network: nn.Module, reference: nn.Module | None = None, **settings: int) -> Tensor:
-    context = make_context(network, reference, classes=CLASSES)
-    outcome, _ = measure("margin", Margin(**settings), context)
+    outcome, _ = measure("margin", Margin(**settings), context(network, reference))
     assert outcome.complete
     return torch.tensor([m.value for m in outcome.measurements])
 
@@ -64,10 +71,18 @@ def test_classes_that_are_dropped_on_the_way_get_nothing() -> None:
 
 
 def test_too_few_classes_are_not_measured() -> None:
-    network = Spread(0, torch.ones(FEWEST - 1))
-    outcome, _ = measure("margin", Margin(), make_context(network, classes=FEWEST - 1))
+    outcome, _ = measure("margin", Margin(), context(Spread(0, torch.ones(FEWEST - 1))))
     assert not outcome.measurements
     assert outcome.note == "fewer than four classes"
+
+
+def test_with_images_it_takes_a_reference() -> None:
+    network = Spread(0, torch.ones(CLASSES))
+    alone, _ = measure("margin", Margin(), context(network, made=False))
+    beside, _ = measure("margin", Margin(), context(network, Spread(1, torch.ones(CLASSES)), made=False))
+    assert (len(alone.measurements), alone.passes) == (0, 0)
+    assert "reference" in alone.note
+    assert len(beside.measurements) == CLASSES
 
 
 def test_of_few_classes_the_reference_tells_nothing() -> None:
