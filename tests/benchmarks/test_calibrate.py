@@ -45,6 +45,16 @@ def test_few_models_leave_slopes_where_they_were() -> None:
     assert set(near.slopes) == set(TRAITS)
 
 
+def test_what_is_a_chance_already_is_not_fitted() -> None:
+    before = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    item = Evidence("head", "prominence of surprise at the class's weights", 3.0, np.nan, 1.0, 1.0, (0,))
+    card = {"backdoored": False, "architecture": "grey_preact", "dataset": "mnist"}
+    one = Sample(SimpleNamespace(card=card), Given(images=True, num_classes=43), (item,))  # type: ignore[arg-type]
+    null = one.given.null(parse(renewed(before, [one] * 6), "renewed").nulls, "head", "prominence")
+    assert null is not None
+    assert null.p_value(2.0) == pytest.approx(0.01, rel=0.05)
+
+
 def test_renewing_without_audits_changes_nothing() -> None:
     before = json.loads(SHIPPED.read_text(encoding="utf-8"))
     assert renewed(before, []) == before
