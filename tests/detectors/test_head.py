@@ -84,6 +84,16 @@ def test_one_weight_beyond_all_others_counts_as_far_as_the_clip() -> None:
     assert values(network, head=Head(clip=1e6, favoured=0))[2] > 10
 
 
+def test_a_weight_is_so_many_standard_deviations_of_the_other_classes() -> None:
+    weight = torch.randn(6, 40, generator=torch.Generator().manual_seed(2)).double()
+    expected = []
+    for target in range(6):
+        others = torch.cat([weight[:target], weight[target + 1 :]])
+        distance = (weight[target] - others.mean(0)) / others.std(0, correction=0)
+        expected.append(float(distance.clamp(-3, 3).mean()))
+    assert Head()._levels(weight) == pytest.approx(expected)
+
+
 def test_weights_are_set_beside_those_of_the_same_feature() -> None:
     network, scaled = Wide(6, lift(1, 1.0)), Wide(6, lift(1, 1.0))
     scaled.last.weight.data *= torch.linspace(0.01, 100, 64)
