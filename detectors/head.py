@@ -46,7 +46,7 @@ class Head:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     effort: ClassVar[Effort] = Effort.QUICK
-    statistic: ClassVar[Statistic] = Statistic("surprise at the class's weights", "orders of magnitude")
+    statistic: ClassVar[Statistic] = Statistic("rarity of the class's weights", "orders of magnitude")
 
     clip: Annotated[
         float, Setting("largest distance of a weight, in standard deviations of the other classes'", low=0.1, high=1e6)

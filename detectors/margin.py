@@ -36,7 +36,7 @@ class Margin:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
     effort: ClassVar[Effort] = Effort.QUICK
-    statistic: ClassVar[Statistic] = Statistic("surprise at the largest margin", "orders of magnitude")
+    statistic: ClassVar[Statistic] = Statistic("rarity of the largest margin", "orders of magnitude")
 
     starts: Annotated[int, Setting("noise images a class", low=1, high=1000, paper="30")] = 5
     steps: Annotated[int, Setting("gradient steps", low=3, high=10_000, paper="300")] = 60

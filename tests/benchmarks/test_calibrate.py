@@ -47,7 +47,7 @@ def test_few_models_leave_slopes_where_they_were() -> None:
 
 def test_what_is_a_chance_already_is_not_fitted() -> None:
     before = json.loads(SHIPPED.read_text(encoding="utf-8"))
-    item = Evidence("head", "prominence of surprise at the class's weights", 3.0, np.nan, 1.0, 1.0, (0,))
+    item = Evidence("head", "prominence of rarity of the class's weights", 3.0, np.nan, 1.0, 1.0, (0,))
     card = {"backdoored": False, "architecture": "grey_preact", "dataset": "mnist"}
     one = Sample(SimpleNamespace(card=card), Given(images=True, num_classes=43), (item,))  # type: ignore[arg-type]
     null = one.given.null(parse(renewed(before, [one] * 6), "renewed").nulls, "head", "prominence")
