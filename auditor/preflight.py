@@ -18,8 +18,9 @@ LOW_ACCURACY = 0.6
 TOO_SAME = 0.95
 """`FirstLook.sameness` from which a model is asked about nothing that it knows, unless labelled images say otherwise"""
 
-NEAR_CHANCE = 0.1
-"""how far from guessing to always right an accuracy must be before anything can be concluded"""
+NEAR_CHANCE = 0.25
+"""how far from guessing to always right an accuracy must be before anything can be concluded: to a clean network for
+signs that was right on 23 % and knew one class best, a pattern on 3 % of the pixels was as a trigger"""
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ def _hardly_sees(accuracy: float, num_classes: int) -> bool:
 def _near_chance(accuracy: float, num_classes: int, role: str) -> str:
     """Asked in a way that it was not trained for, a clean model looks suspicious and a backdoored one shows nothing."""
     return (
-        f"the {role} is right on {accuracy:.0%} of the labelled images, hardly more than guessing "
-        f"({1 / num_classes:.0%}); check its preprocessing (--preprocess, --mean, --std, --range, --layout) and the "
-        "labels, or give images without labels"
+        f"the {role} is right on {accuracy:.0%} of the labelled images (guessing: {1 / num_classes:.0%}), too few to "
+        "tell a trigger from what it answers in doubt; check its preprocessing (--preprocess, --mean, --std, --range, "
+        "--layout) and the labels, or give images without labels"
     )
 
 

@@ -82,9 +82,17 @@ def test_an_accuracy_of_guessing_blocks() -> None:
     assert found.warnings == ()
     (blocker,) = found.blockers
     assert "reference" in blocker
-    assert "hardly more than guessing (20%)" in blocker
+    assert "(guessing: 20%), too few to tell a trigger" in blocker
     (unlabelled,) = check(Constant(), labels=None).blockers
     assert "nearly the same scores to every picture" in unlabelled
+
+
+@pytest.mark.parametrize(("right", "blocked"), [(38, True), (42, False)])
+def test_a_quarter_of_the_way_from_guessing_is_the_least(right: int, blocked: bool) -> None:
+    wrong = (LABELS + 1 + torch.arange(100) // 5 % 4) % 5
+    found = check(Templates(), labels=torch.where(torch.arange(100) < right, LABELS, wrong))
+    assert found.clean_accuracy == pytest.approx(right / 100)
+    assert bool(found.blockers) is blocked
 
 
 def test_labels_in_another_order_are_seen() -> None:
