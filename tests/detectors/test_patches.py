@@ -11,7 +11,7 @@ from tiny_models import BOOST, CLASSES, SOURCE, TARGET, Templates, make_context,
 from torch import Tensor
 
 from auditor.calibration import Given, Null
-from auditor.detectors.head import Head
+from auditor.detectors.blend import Blend
 from auditor.detectors.patches import Patches
 from auditor.detectors.ready_made import patches, waves
 from auditor.detectors.waves import Waves
@@ -181,9 +181,9 @@ def test_a_confirmed_patch_need_not_stand_out_among_all_other_detectors_statisti
     value = next(e.value for e in weigh(outcome, CLASSES, given) if kind_of(e) == "prominence")
     nulls.update({f"patches/{k}": Null(0.5, 30, shares=True) for k in (ALL_TO_ALL, TARGETS)})
     nulls["patches/prominence"] = Null(unbounded(value) / (30 * (p ** (-1 / 30) - 1)), 30, shares=True)
-    beside = (("head", Head()), ("waves", Waves()))
+    beside = (("blend", Blend(steps=2)), ("waves", Waves()))
     others = [measure(name, detector, make_context(WhiteOnSource()))[0] for name, detector in beside]
-    nulls.update({"head/prominence": Null(2.0, 30), "waves/prominence": Null(0.5, 30, shares=True)})
+    nulls.update({f"{name}/prominence": Null(0.5, 30, shares=True) for name, _ in beside})
     judged = judge([outcome, *others], num_classes=CLASSES, level=0.01, confirm_at=0.8, given=given)
     assert min(e.p_value for e in judged.evidence) == pytest.approx(p)
     assert len(judged.evidence) == 5
