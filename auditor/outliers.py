@@ -89,23 +89,26 @@ def surprises(values: Values, *beside: Values) -> npt.NDArray[np.float64]:
     mean of 0.5, however many they are. Where one leads, the scale is of those beside it alone, all of which tell of
     it; the median of their distances (`anomaly_index`) wastes most of ten.
 
-    Zeros for too few values (two more than covariates and a mean take) or no spread.
+    Zeros for fewer than four values more than covariates, or no spread.
     """
+    v = np.asarray(values, dtype=np.float64)
+    if len(v) < len(beside) + 4 or not np.isfinite(v).all() or np.ptp(v) == 0:
+        return np.zeros(len(v))
+    with np.errstate(divide="ignore"):  # of a value below all others the chance is 1
+        of_any = -np.expm1(len(v) * np.log1p(-_chances(v, *beside)))
+    return np.asarray(-np.log10(np.clip(of_any, LEAST_CHANCE, 1.0)))
+
+
+def _chances(v: Numbers, *beside: Values) -> Numbers:
+    """Of each of K values the chance of one so high, by a line through the K − 1 others; (K,), not yet for any of K."""
     from scipy.stats import t as student_t
 
-    v = np.asarray(values, dtype=np.float64)
     design = np.column_stack([np.ones(len(v)), *beside])
     hat = design @ np.linalg.pinv(design)
-    residual, free = v - hat @ v, 1 - np.diag(hat)
+    residual, free = v - hat @ v, np.clip(1 - np.diag(hat), 1e-9, None)
     dof = len(v) - design.shape[1] - 1
-    if dof < 2 or not np.isfinite(v).all() or np.ptp(v) == 0:
-        return np.zeros(len(v))
-    free = np.clip(free, 1e-9, None)
     variance = np.clip((residual @ residual - residual**2 / free) / dof, 1e-12 * v.var(), None)
-    one = student_t.sf(residual / np.sqrt(variance * free), dof)
-    with np.errstate(divide="ignore"):  # of a value below all others the chance is 1
-        of_any = -np.expm1(len(v) * np.log1p(-one))
-    return np.asarray(-np.log10(np.clip(of_any, LEAST_CHANCE, 1.0)))
+    return np.asarray(student_t.sf(residual / np.sqrt(variance * free), dof))
 
 
 def holm(p_values: Values) -> npt.NDArray[np.float64]:
@@ -189,12 +192,7 @@ def leader_p_value(values: Values) -> float:
     Student-t prediction interval of the leader against the rest, Bonferroni over K. For statistics without a
     calibration. 1.0 for fewer than four values or no spread.
     """
-    from scipy.stats import t as student_t
-
     v = np.sort(np.asarray(values, dtype=np.float64))
-    rest = v[:-1]
-    if len(v) < 4 or not np.isfinite(v).all() or rest.std(ddof=1) == 0:
+    if len(v) < 4 or not np.isfinite(v).all() or np.ptp(v[:-1]) == 0:
         return 1.0
-    n = len(rest)
-    distance = (v[-1] - rest.mean()) / (rest.std(ddof=1) * np.sqrt(1 + 1 / n))
-    return float(min(1.0, len(v) * student_t.sf(distance, n - 1)))
+    return float(min(1.0, len(v) * _chances(v)[-1]))
