@@ -1,11 +1,12 @@
-"""Which recovered triggers confirm what a statistic says: how well they work, how large they are, and where.
+"""Which recovered triggers confirm what a statistic says, by how well they work, how large they are, and where.
 
 Where a size, a success or a distance from clean models decides, the constant is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 from auditor.calibration import Given
 from auditor.findings import Evidence, Measurement, Outcome, Trigger
@@ -111,3 +112,27 @@ def is_natural(trigger: Trigger) -> bool:
     """Whether a trigger works on the reference as well: a feature of the data, or both models are backdoored."""
     transferred = trigger.reference_success_rate
     return transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
+
+
+def most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:
+    """Of the triggers that do it, the faintest explains most; unconfirmed, the most successful."""
+    best = min if confirmed else max
+    return best(found, key=_strength if confirmed else _success, default=None)
+
+
+def transfer_warnings(found: Sequence[Measurement], confirm_at: float) -> Iterator[str]:
+    """Triggers that would count as confirmed if they did not work on the reference as well."""
+    for m in found:
+        if _success(m) >= confirm_at and m.trigger and is_natural(m.trigger):
+            yield (
+                f"a trigger of class {m.target_class} works on the reference too "
+                f"({m.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"
+            )
+
+
+def _strength(measurement: Measurement) -> float:
+    return measurement.trigger.strength if measurement.trigger else math.inf
+
+
+def _success(measurement: Measurement) -> float:
+    return measurement.trigger.success_rate if measurement.trigger else 0.0

@@ -6,13 +6,22 @@ A trigger that was recovered for it and confirmed on held-out images makes the v
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from auditor.calibration import ALONE, Given, weights
-from auditor.confirming import COMPACT, WHOLE_IMAGE, confirms, far_enough, is_confirmed, is_natural, triggers_of
+from auditor.confirming import (
+    COMPACT,
+    WHOLE_IMAGE,
+    confirms,
+    far_enough,
+    is_confirmed,
+    is_natural,
+    most_telling,
+    transfer_warnings,
+    triggers_of,
+)
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
@@ -92,7 +101,7 @@ def judge(
     named = case.named(leading) if leading else ()
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
     telling = [m for _, m in confirmed or found if m.target_class in named]
-    shown = _most_telling(telling or (triggers_of(outcomes, undecided) if undecided else ()), bool(confirmed))
+    shown = most_telling(telling or (triggers_of(outcomes, undecided) if undecided else ()), bool(confirmed))
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, case.evidence)
     reason = sentence(
         verdict, leading, shown if confirmed else None, case.evidence, blockers, incomplete, case.together
@@ -110,7 +119,7 @@ def judge(
         source_classes=leading.source_classes if leading else (),
         evidence=tuple(dict.fromkeys((*case.evidence, *([undecided] if undecided else [])))),
         trigger=shown.trigger if shown else None,
-        warnings=tuple(_transfer_warnings([m for _, m in found], confirm_at)),
+        warnings=tuple(transfer_warnings([m for _, m in found], confirm_at)),
         by_score=again,
     )
 
@@ -256,36 +265,12 @@ class _Case:
         )
 
 
-def _most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:
-    """Of the triggers that do it, the faintest explains most; unconfirmed, the most successful."""
-    best = min if confirmed else max
-    return best(found, key=_strength if confirmed else _success, default=None)
-
-
 def _maps(measurement: Measurement) -> bool:
     """Whether a trigger, of all sources at once, gives most images the answer of its label map."""
     trigger = measurement.trigger
     if trigger is None or trigger.source_classes or is_natural(trigger):
         return False
     return trigger.success_rate >= MAPPED
-
-
-def _strength(measurement: Measurement) -> float:
-    return measurement.trigger.strength if measurement.trigger else math.inf
-
-
-def _success(measurement: Measurement) -> float:
-    return measurement.trigger.success_rate if measurement.trigger else 0.0
-
-
-def _transfer_warnings(found: Sequence[Measurement], confirm_at: float) -> Iterator[str]:
-    """Triggers that would count as confirmed if they did not work on the reference as well."""
-    for m in found:
-        if _success(m) >= confirm_at and m.trigger and is_natural(m.trigger):
-            yield (
-                f"a trigger of class {m.target_class} works on the reference too "
-                f"({m.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"
-            )
 
 
 def _verdict(
