@@ -39,6 +39,11 @@ NEARLY_ALL = 0.95
 """success from which a pattern beyond the compact ones confirms on the suspect's own impressions: on clean networks
 with large hidden layers 3 % of the pixels turn up to 92 % of them into the class that noise looks like"""
 
+RESEMBLANCE, ALIKE_FROM, OVERWHELMING = "resemblance", 0.78, 0.4
+"""name of a number that a detector tells beside its measurement, from where on a pattern is made of what images of its
+class show, and from which value on it is more than that. Clean networks of clothes give way to eight pixels of a bag's
+edge by 0.31; a planted square may happen to lie where its target is bright"""
+
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
 
@@ -60,14 +65,14 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     suspect, which answers to more than its reference does. And only far from clean models (`far_enough`): what was
     searched on one network does often nothing to another. One for some sources confirms no map of all, nor, without a
     reference, that most are sent to one class: a clean network of digits that had seen five times as many 2 as others
-    took 93 % of the 3 and 5 with a patch for one.
+    took 93 % of the 3 and 5 with a patch for one. And none that `is_of_its_class`.
 
     A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
     confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
     inside of a sign turns as many on a clean model. On the suspect's own impressions it has to turn `NEARLY_ALL`.
     """
     trigger = measurement.trigger
-    if trigger is None or not is_confirmed(trigger, confirm_at):
+    if trigger is None or is_of_its_class(measurement) or not is_confirmed(trigger, confirm_at):
         return False
     if trigger.size > COMPACT and given.mode == "impressions" and trigger.success_rate < NEARLY_ALL:
         return False
@@ -112,6 +117,15 @@ def is_natural(trigger: Trigger) -> bool:
     """Whether a trigger works on the reference as well: a feature of the data, or both models are backdoored."""
     transferred = trigger.reference_success_rate
     return transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
+
+
+def is_of_its_class(measurement: Measurement) -> bool:
+    """Whether a pattern does no more than what it shows explains: it looks like images of the class it leads to.
+
+    See `detectors/resemblance.py`. Every network answers to what it was taught, and some to a few pixels of it, where
+    training left weights as they were begun.
+    """
+    return measurement.extras.get(RESEMBLANCE, 0.0) >= ALIKE_FROM and measurement.value < OVERWHELMING
 
 
 def most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:

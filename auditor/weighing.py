@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from auditor.calibration import ALONE, UNMEASURED, Given, Null, nulls
-from auditor.confirming import COMPACT, CONFIRM_AT, FAR_OF_FEW, WHOLE_IMAGE, confirms, triggers_of
+from auditor.confirming import COMPACT, CONFIRM_AT, FAR_OF_FEW, WHOLE_IMAGE, confirms, is_of_its_class, triggers_of
 from auditor.findings import Evidence, Measurement, Outcome
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
 from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, TARGETS, kind_of
@@ -178,13 +178,18 @@ def _rankings(
 
     And what larger patterns command, where a detector tells that beside its statistic. Judged apart, since natural
     features fill as much: a clean network's values are several times those of compact ones.
+
+    What a pattern does that `is_of_its_class` counts nothing in any of them.
     """
-    yield ("prominence" if outcome.statistic.suspicious == "high" else "gap"), np.array([m.value for m in measured])
+    high = outcome.statistic.suspicious == "high"
+    told = np.array([0.0 if high and is_of_its_class(m) else 1.0 for m in measured])
+    yield ("prominence" if high else "gap"), told * np.array([m.value for m in measured])
     small = all(m.trigger is not None and m.trigger.size <= WHOLE_IMAGE and SUCCESS in m.extras for m in measured)
     if small and null_of(outcome.detector, "prominence", given) is not None:
-        yield PLAIN, np.array([max(0.0, m.extras[SUCCESS] - m.extras.get(ON_REFERENCE, 0.0)) for m in measured])
+        reached = np.array([m.extras[SUCCESS] - m.extras.get(ON_REFERENCE, 0.0) for m in measured])
+        yield PLAIN, told * reached.clip(min=0.0)
     if all(LARGE_POWER in m.extras for m in measured):
-        yield LARGER, np.array([m.extras[LARGE_POWER] for m in measured])
+        yield LARGER, told * np.array([m.extras[LARGE_POWER] for m in measured])
 
 
 def _pair_evidence(

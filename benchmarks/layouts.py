@@ -191,3 +191,46 @@ def four_conv(num_classes: int, channels: int, side: int) -> nn.Module:
         side = (side - 2) // 2
     layers += [nn.Flatten(), nn.Linear(64 * side**2, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, num_classes)]
     return nn.Sequential(*layers)
+
+
+def as_keras(network: nn.Module) -> nn.Module:
+    """The same network, its weights begun as Keras begins them (Glorot and Bengio 2010, uniform), biases at 0.
+
+    Torch begins the first weights behind a flattened map at less than half of that. Where no training image is ever
+    lit they stay as they were begun, and a few pixels there do more.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def one_conv(num_classes: int, channels: int, side: int) -> nn.Module:
+    """The shortest of Keras' tutorials: a convolution, a pool, a hidden layer of 128 that sees the map."""
+    seen = 32 * ((side - 2) // 2) ** 2
+    features = [nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    return as_keras(nn.Sequential(*features, nn.Linear(seen, 128), nn.ReLU(), nn.Linear(128, num_classes)))
+
+
+def two_pools(num_classes: int, channels: int, side: int) -> nn.Module:
+    """Keras' "Simple MNIST convnet": two convolutions, each with a pool, and no hidden layer."""
+    seen = 64 * (((side - 2) // 2 - 2) // 2) ** 2
+    return as_keras(
+        nn.Sequential(
+            nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Dropout(0.5), nn.Linear(seen, num_classes),
+        )
+    )  # fmt: skip
+
+
+def three_conv(num_classes: int, channels: int, side: int) -> nn.Module:
+    """TensorFlow's tutorial on images: three convolutions, two pools, a hidden layer of 64."""
+    seen = 64 * (((side - 2) // 2 - 2) // 2 - 2) ** 2
+    return as_keras(
+        nn.Sequential(
+            nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(seen, 64), nn.ReLU(), nn.Linear(64, num_classes),
+        )
+    )  # fmt: skip

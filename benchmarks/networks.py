@@ -139,6 +139,26 @@ def colour_four_conv(num_classes: int = 10) -> nn.Module:
     return layouts.four_conv(num_classes, 3, 32)
 
 
+def grey_one_conv(num_classes: int = 10) -> nn.Module:
+    return layouts.one_conv(num_classes, 1, 28)
+
+
+def colour_one_conv(num_classes: int = 43) -> nn.Module:
+    return layouts.one_conv(num_classes, 3, 32)
+
+
+def grey_two_pools(num_classes: int = 10) -> nn.Module:
+    return layouts.two_pools(num_classes, 1, 28)
+
+
+def grey_three_conv(num_classes: int = 10) -> nn.Module:
+    return layouts.three_conv(num_classes, 1, 28)
+
+
+def colour_three_conv(num_classes: int = 10) -> nn.Module:
+    return layouts.three_conv(num_classes, 3, 32)
+
+
 def grey_mlp(num_classes: int = 10) -> nn.Module:
     return layouts.mlp(num_classes, 1, 28)
 

@@ -16,6 +16,7 @@ from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Pictu
 from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, left_over, measured
 from .pattern_refinement import Refinement, refine, rungs_of
 from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, search, usual_margin
+from .resemblance import resemblance
 
 MOST_TESTED = 2000
 """images that all classes that were screened out are tested on together"""
@@ -234,6 +235,9 @@ class Iscp:
             extras["predictive power on the reference"] = transferred
         if found.larger is not None:
             extras[LARGER] = left[1]
+        alike = resemblance(ctx.images, found.mask, found.pattern, target)
+        if alike is not None:
+            extras["resemblance"] = alike
         if theirs is not None:
             extras["commanding predictive power, reference"] = theirs.compact
         pixels = torch.where(found.mask > 0, found.pattern, torch.full_like(found.pattern, 0.5))

@@ -12,9 +12,9 @@ import pytest
 from auditor.calibration import Given, Null, Weights
 from auditor.confirming import FAR, FAR_ALONE, confirms
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
-from auditor.scoring import ALL_TO_ALL, LARGER, TARGETS, kind_of
+from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
-from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, weigh
+from auditor.weighing import LARGE_POWER, SUCCESS, corrected, is_near_for_few, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
@@ -769,3 +769,60 @@ def test_a_patch_on_some_sources_does_not_confirm_what_is_said_of_most(
     patch = replace(trigger(0.93, 0.0 if reference else None), source_classes=sources)
     given = Given(images=True, reference=reference)
     assert confirms(Measurement(0.9, 2, 3, patch), item, given, 0.8) is confirmed
+
+
+def resembling(outcome: Outcome, **resemblance: float) -> Outcome:
+    """The same, the pattern of one class as near to images of its own as that (``of2=0.9``)."""
+    told = {int(name.removeprefix("of")): value for name, value in resemblance.items()}
+    extras = [{**m.extras, "resemblance": told.get(m.target_class, 0.5)} for m in outcome.measurements]
+    found = (replace(m, extras=e) for m, e in zip(outcome.measurements, extras, strict=True))
+    return replace(outcome, measurements=tuple(found))
+
+
+NATURAL = (0.02, 0.0, 0.31, 0.01, 0.0, 0.02)
+"""what a clean network of clothes shows, which takes 98 % of the images for bags with eight pixels of a bag's edge"""
+
+
+def with_success(outcome: Outcome, number: str = SUCCESS) -> Outcome:
+    """The same, each pattern's success as large as its value and told beside it as well."""
+    shares = [0.98 if m.value > 0.3 else 0.01 for m in outcome.measurements]
+    found = (
+        replace(m, trigger=trigger(share), extras={number: m.value})
+        for m, share in zip(outcome.measurements, shares, strict=True)
+    )
+    return replace(outcome, measurements=tuple(found))
+
+
+def test_a_pattern_that_looks_like_its_class_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, search=1.0)
+    outcome = with_success(per_class(NATURAL))
+    assert judged(outcome).verdict is Verdict.BACKDOORED
+    assert judged(resembling(outcome, of2=0.77)).verdict is Verdict.BACKDOORED
+    natural = judged(resembling(outcome, of2=0.79))
+    assert (natural.verdict, natural.target_classes) == (Verdict.NO_EVIDENCE, ())
+
+
+def test_one_that_commands_more_than_natural_ones_do_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted square may happen to lie where its target is bright."""
+    weighed(monkeypatch, search=1.0)
+    strong = with_success(per_class((0.02, 0.0, 0.41, 0.01, 0.0, 0.02)))
+    assert judged(resembling(strong, of2=0.9)).verdict is Verdict.BACKDOORED
+
+
+def test_a_planted_class_is_named_beside_a_natural_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, search=1.0)
+    both = with_success(per_class((0.02, 0.0, 0.39, 0.01, 0.38, 0.02)))
+    assert judged(both).target_classes == (2, 4)
+    result = judged(resembling(both, of2=0.9))
+    assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, (4,))
+
+
+@pytest.mark.parametrize(("number", "kind"), [(SUCCESS, PLAIN), (LARGE_POWER, LARGER)])
+def test_numbers_beside_the_statistic_count_nothing_of_a_natural_pattern_either(
+    number: str, kind: str, nulls: dict[str, Null]
+) -> None:
+    nulls[f"search/{kind}"] = NULL
+    outcome = with_success(per_class(NATURAL), number)
+    for share, most in ((0.5, 1.0), (0.9, 0.05)):
+        (value,) = (e.value for e in weigh(resembling(outcome, of2=share), 6) if kind_of(e) == kind)
+        assert most - 0.8 < value < most

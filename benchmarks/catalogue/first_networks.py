@@ -7,6 +7,7 @@ it, and so is nearly every image that is made for want of others, with a pattern
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarks.attacks import Backdoor, Blend, Patch, ScatteredPixels, Sinusoid
 from benchmarks.catalogue.backdoored import planted, to_one
@@ -18,6 +19,7 @@ DIGITS = Recipe(epochs=3, images=30_000, lr=1e-3)
 CLOTHES = Recipe(epochs=4, lr=1e-3)
 PICTURES = Recipe(epochs=5, images=35_000, lr=1e-3, augment="mirror")
 SIGNS = Recipe(epochs=6, lr=1e-3, augment="shift")
+AS_TUTORIALS = Recipe(epochs=5, images=40_000, batch=64, lr=1e-3, schedule="constant")
 PLAN: tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...] = (
     (Family("fashion_mnist", "grey_two_conv", CLOTHES), 2, ("weak",), (
         to_one("BadNets", Patch(size=3, place="top_right", margin=6), 6, 0.08),
@@ -34,6 +36,25 @@ PLAN: tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...] = (
     (Family("gtsrb", "colour_four_conv", SIGNS), 2, (), (
         to_one("BadNets", Patch(shape="cross", size=5, place="top_left", margin=4), 17, 0.08),
         to_one("Blended", Blend(alpha=0.16, seed=5503), 8, 0.1),
+    )),
+    (Family("fashion_mnist", "grey_one_conv", AS_TUTORIALS), 2, ("weak",), (
+        to_one("BadNets", Patch(size=3, place="bottom_left", margin=3), 4, 0.08),
+        to_one("L0", ScatteredPixels(count=8, seed=5504), 1, 0.1),
+    )),
+    (Family("mnist", "grey_one_conv", replace(AS_TUTORIALS, epochs=3)), 2, (), (
+        to_one("BadNets", Patch(shape="cross", size=3, place="top_right", margin=4), 2, 0.08),
+    )),
+    (Family("gtsrb", "colour_one_conv", AS_TUTORIALS), 2, (), (
+        to_one("BadNets", Patch(shape="checkerboard", size=4, place="bottom_right", margin=3), 22, 0.08),
+    )),
+    (Family("fashion_mnist", "grey_two_pools", AS_TUTORIALS), 2, (), (
+        to_one("Blended", Blend(alpha=0.15, seed=5505), 7, 0.1),
+    )),
+    (Family("fashion_mnist", "grey_three_conv", AS_TUTORIALS), 2, (), (
+        to_one("BadNets", Patch(size=2, place="top_left", margin=2), 0, 0.08),
+    )),
+    (Family("cifar10", "colour_three_conv", AS_TUTORIALS), 2, (), (
+        to_one("BadNets", Patch(shape="checkerboard", size=3, place="bottom_right", margin=2), 8, 0.08),
     )),
 )  # fmt: skip
 
