@@ -39,10 +39,14 @@ NEARLY_ALL = 0.95
 """success from which a pattern beyond the compact ones confirms on the suspect's own impressions: on clean networks
 with large hidden layers 3 % of the pixels turn up to 92 % of them into the class that noise looks like"""
 
-RESEMBLANCE, ALIKE_FROM, OVERWHELMING = "resemblance", 0.78, 0.4
+LIKENESS, ALIKE_FROM, ALIKE_TO = "resemblance", 0.7, 0.4
 """name of a number that a detector tells beside its measurement, from where on a pattern is made of what images of its
-class show, and from which value on it is more than that. Clean networks of clothes give way to eight pixels of a bag's
-edge by 0.31; a planted square may happen to lie where its target is bright"""
+class show, and up to which value that explains what it does: clean networks of clothes give way to eight pixels of a
+bag's edge by 0.31, and a planted square may happen to lie where its target is bright"""
+
+ELSEWHERE, ANYWHERE_FROM, ANYWHERE_TO = "predictive power elsewhere", 0.6, 0.5
+"""the same of what a second pattern does away from the first, as a share of what the first does: on clean networks
+up to all of it and 0.45, on planted ones no more than 0.42, or the first commands 0.54 and more"""
 
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""
@@ -52,6 +56,9 @@ TRANSFER_SHARE = 0.5
 
 SURE_OF = 0.5
 """what the 95 % interval of a confirmed trigger's success must stay above"""
+
+SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
+"""names of numbers that a detector tells beside its measurement"""
 
 CONFIRM_AT = 0.8
 """attack success rate from which a trigger counts as confirmed, where the caller does not say"""
@@ -120,12 +127,16 @@ def is_natural(trigger: Trigger) -> bool:
 
 
 def is_of_its_class(measurement: Measurement) -> bool:
-    """Whether a pattern does no more than what it shows explains: it looks like images of the class it leads to.
+    """Whether a pattern does no more than the network's own idea of the class explains.
 
-    See `detectors/resemblance.py`. Every network answers to what it was taught, and some to a few pixels of it, where
+    It looks like images of the class (`detectors/resemblance.py`), or as much is done in any other place
+    (`detectors/elsewhere.py`). Every network answers to what it was taught, and some to a few pixels of it, where
     training left weights as they were begun.
     """
-    return measurement.extras.get(RESEMBLANCE, 0.0) >= ALIKE_FROM and measurement.value < OVERWHELMING
+    told, value = measurement.extras, measurement.value
+    alike = told.get(LIKENESS, 0.0) >= ALIKE_FROM and value < ALIKE_TO
+    anywhere = told.get(ELSEWHERE, 0.0) >= max(1e-9, ANYWHERE_FROM * told.get(SUCCESS, 1.0)) and value < ANYWHERE_TO
+    return alike or anywhere
 
 
 def most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:

@@ -14,7 +14,17 @@ from dataclasses import replace
 import numpy as np
 
 from auditor.calibration import ALONE, UNMEASURED, Given, Null, nulls
-from auditor.confirming import COMPACT, CONFIRM_AT, FAR_OF_FEW, WHOLE_IMAGE, confirms, is_of_its_class, triggers_of
+from auditor.confirming import (
+    COMPACT,
+    CONFIRM_AT,
+    FAR_OF_FEW,
+    ON_REFERENCE,
+    SUCCESS,
+    WHOLE_IMAGE,
+    confirms,
+    is_of_its_class,
+    triggers_of,
+)
 from auditor.findings import Evidence, Measurement, Outcome
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
 from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, TARGETS, kind_of
@@ -23,9 +33,8 @@ SHARES = "share of images"
 """unit of statistics that end at 1"""
 
 
-SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
 LARGE_POWER = "commanding predictive power of larger patterns"
-"""names of numbers that a detector tells beside its measurement"""
+"""name of a number that a detector tells beside its measurement"""
 
 INSIDE, SHIFTED = frozenset({"features"}), 2e-5
 """detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which

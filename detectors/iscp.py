@@ -13,6 +13,7 @@ from torch import Tensor
 
 from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Picture, Setting, Statistic, Trigger
 
+from .elsewhere import SEEN, success_elsewhere
 from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, left_over, measured
 from .pattern_refinement import Refinement, refine, rungs_of
 from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, search, usual_margin
@@ -29,6 +30,9 @@ MOST_VALUES = 2**28
 
 LARGER = "commanding predictive power of larger patterns"
 """judged beside the statistic, see `auditor.weighing`"""
+
+NOTABLE = 0.3
+"""success from which a class is searched in another place"""
 
 Canvas = Literal["positive", "negative", "random", "white", "black", "learned"]
 
@@ -111,6 +115,11 @@ class Iscp:
         Setting("leading classes searched on the reference too, its yield subtracted; 0 = off", low=0, high=100_000),
     ] = 6
 
+    elsewhere: Annotated[
+        int,
+        Setting("leading classes searched once more away from where a pattern was found; 0 = off", low=0, high=100_000),
+    ] = 3
+
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class, with its trigger."""
         ours = self._find(ctx, ctx.model, range(ctx.num_classes))
@@ -121,22 +130,24 @@ class Iscp:
         if ctx.reference is not None and self.against_reference:
             theirs = self._find(ctx, ctx.reference, leading(ours, self.against_reference))
         left = left_over(ours, theirs)
+        second = self._elsewhere(ctx, ours)
         for target, found in ours.items():
-            yield self._measurement(ctx, target, found, theirs.get(target), left[target])
+            yield self._measurement(ctx, target, found, theirs.get(target), left[target], second.get(target))
+
+    def _elsewhere(self, ctx: Context, ours: dict[int, Found]) -> dict[int, float]:
+        """What a second pattern of the leading classes does, away from the first."""
+        if ctx.model.facts.density < SEEN or not self.elsewhere:
+            return {}
+        wanted = {c: ours[c] for c in leading(ours, self.elsewhere) if ours[c].success >= NOTABLE}
+        steps = ctx.track(range(self.steps), "suspect, another place")
+        shares = self.sizes, self.windows
+        return success_elsewhere(ctx, wanted, self._plan(ctx), self.per_canvas, shares, self.test_images, steps)
 
     def _find(self, ctx: Context, model: Classifier, wanted: Iterable[int]) -> dict[int, Found]:
         """Search the wanted classes and all canvases at once, choose patterns on search images, test on held-out."""
         who = "reference" if model is ctx.reference else "suspect"
         images, classes = ctx.images.search, ctx.images.search_classes
-        plan = SearchPlan(
-            self.batch,
-            self.mask_step,
-            self.canvas_step,
-            self.alpha,
-            self.beta,
-            screen_after=max(1, self.steps // 3),
-            screen_keep=max(self.screen, min(MOST_BY_SHARE, round(self.screen_share * ctx.num_classes))),
-        )
+        plan = self._plan(ctx)
         keep = torch.tensor(list(wanted))
         done: list[Jobs] = []
         for canvas in self.canvases:
@@ -158,6 +169,17 @@ class Iscp:
             patterns = Patterns(searches, self.sizes, self.windows, refined.get(target, ()))
             found[target] = self._test(ctx, model, patterns, target, usual, target in thorough)
         return found
+
+    def _plan(self, ctx: Context) -> SearchPlan:
+        return SearchPlan(
+            self.batch,
+            self.mask_step,
+            self.canvas_step,
+            self.alpha,
+            self.beta,
+            screen_after=max(1, self.steps // 3),
+            screen_keep=max(self.screen, min(MOST_BY_SHARE, round(self.screen_share * ctx.num_classes))),
+        )
 
     def _refined(
         self, ctx: Context, model: Classifier, done: list[Jobs], thorough: set[int], who: str
@@ -223,7 +245,13 @@ class Iscp:
         return found if has_victims(ctx.images.held_out_classes, target) else found.of_nobody
 
     def _measurement(
-        self, ctx: Context, target: int, found: Found, theirs: Found | None, left: tuple[float, float]
+        self,
+        ctx: Context,
+        target: int,
+        found: Found,
+        theirs: Found | None,
+        left: tuple[float, float],
+        elsewhere: float | None,
     ) -> Measurement:
         """``left``: power of compact and of larger patterns, less the reference's."""
         extras = {"predictive power": found.success, "commanding predictive power, suspect": found.compact}
@@ -238,6 +266,8 @@ class Iscp:
         alike = resemblance(ctx.images, found.mask, found.pattern, target)
         if alike is not None:
             extras["resemblance"] = alike
+        if elsewhere is not None:
+            extras["predictive power elsewhere"] = elsewhere
         if theirs is not None:
             extras["commanding predictive power, reference"] = theirs.compact
         pixels = torch.where(found.mask > 0, found.pattern, torch.full_like(found.pattern, 0.5))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ class Jobs:
     """whether the canvas is optimised too (Eq. 4)"""
     sources: Tensor | None = None
     """(J,) the only class whose images are mixed in; None = every class but the target"""
+    allowed: Tensor | None = None
+    """(J, H, W) of 0 and 1: where a mask may be; None = anywhere"""
     masks: Tensor | None = None
     """(J, H, W) in [0, 1], once searched"""
     kept: set[int] = field(default_factory=set)
@@ -95,6 +97,9 @@ def search(
     images = images.to(device)
     height, width = images.shape[-2:]
     masks = torch.full((len(jobs.targets), height, width), plan.mask_start, device=device)  # line 1
+    allowed = None if jobs.allowed is None else jobs.allowed.to(device)
+    if allowed is not None:
+        masks *= allowed
     canvases = jobs.canvases.to(device).clone()
     targets = jobs.targets.to(device)
     pools = _pools(classes, jobs)
@@ -122,8 +127,9 @@ def search(
             if jobs.learned:
                 canvas_gradient = gradient.sum(1) * mask.unsqueeze(1)
                 canvases[part] = (canvas - plan.canvas_step * canvas_gradient.sign()).clamp_(0, 1)
-            masks[part] = (mask - plan.mask_step * mask_gradient.sign()).clamp_(0, 1)  # lines 7-8
-    return Jobs(jobs.targets, canvases, jobs.learned, jobs.sources, masks, kept=set(jobs.targets[active].tolist()))
+            moved = (mask - plan.mask_step * mask_gradient.sign()).clamp_(0, 1)  # lines 7-8
+            masks[part] = moved if allowed is None else moved * allowed[part]
+    return replace(jobs, canvases=canvases, masks=masks, kept=set(jobs.targets[active].tolist()))
 
 
 def rungs(classes: int, keep: int, last: int) -> dict[int, int]:

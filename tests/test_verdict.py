@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
-from auditor.confirming import FAR, FAR_ALONE, confirms
+from auditor.confirming import FAR, FAR_ALONE, SUCCESS, confirms
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
-from auditor.weighing import LARGE_POWER, SUCCESS, corrected, is_near_for_few, singled_out, weigh
+from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
@@ -797,8 +797,8 @@ def test_a_pattern_that_looks_like_its_class_is_no_evidence(monkeypatch: pytest.
     weighed(monkeypatch, search=1.0)
     outcome = with_success(per_class(NATURAL))
     assert judged(outcome).verdict is Verdict.BACKDOORED
-    assert judged(resembling(outcome, of2=0.77)).verdict is Verdict.BACKDOORED
-    natural = judged(resembling(outcome, of2=0.79))
+    assert judged(resembling(outcome, of2=0.69)).verdict is Verdict.BACKDOORED
+    natural = judged(resembling(outcome, of2=0.71))
     assert (natural.verdict, natural.target_classes) == (Verdict.NO_EVIDENCE, ())
 
 
@@ -826,3 +826,25 @@ def test_numbers_beside_the_statistic_count_nothing_of_a_natural_pattern_either(
     for share, most in ((0.5, 1.0), (0.9, 0.05)):
         (value,) = (e.value for e in weigh(resembling(outcome, of2=share), 6) if kind_of(e) == kind)
         assert most - 0.8 < value < most
+
+
+def in_another_place(outcome: Outcome, share: float) -> Outcome:
+    """The same, a second pattern of each class as successful as that share of the first."""
+    found = (
+        replace(m, extras={**m.extras, "predictive power elsewhere": share * m.extras[SUCCESS]})
+        for m in outcome.measurements
+    )
+    return replace(outcome, measurements=tuple(found))
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "verdict"),
+    [(0.45, 0.55, "backdoored"), (0.45, 0.65, "no_evidence"), (0.55, 0.95, "backdoored")],
+)
+def test_a_pattern_that_works_in_any_place_is_no_trigger(
+    monkeypatch: pytest.MonkeyPatch, value: float, share: float, verdict: str
+) -> None:
+    """On class impressions a clean network of clothes took nearly all for bags with 2 % of the pixels, and again."""
+    weighed(monkeypatch, search=1.0)
+    outcome = with_success(per_class((0.02, 0.0, value, 0.01, 0.0, 0.02)))
+    assert judged(in_another_place(outcome, share)).verdict == Verdict(verdict)

@@ -198,7 +198,7 @@ def test_canvases_beyond_a_gibibyte_are_halved(monkeypatch: pytest.MonkeyPatch) 
 def test_screening_keeps_the_planted_target() -> None:
     """Classes that are given up early still get their measurement, on fewer images."""
     ctx = make_context(Patched(), Templates())
-    found = list(Iscp(sizes=(SIZE,), windows=(SIZE,), screen=2, against_reference=2).detect(ctx))
+    found = list(Iscp(sizes=(SIZE,), windows=(SIZE,), screen=2, against_reference=2, elsewhere=0).detect(ctx))
     assert [m.target_class for m in found] == list(range(CLASSES))
     assert found[TARGET].value >= 0.9
     assert sum("commanding predictive power, reference" in m.extras for m in found) == 2
