@@ -129,14 +129,23 @@ def is_natural(trigger: Trigger) -> bool:
 def is_of_its_class(measurement: Measurement) -> bool:
     """Whether a pattern does no more than the network's own idea of the class explains.
 
-    It looks like images of the class (`detectors/resemblance.py`), or as much is done in any other place
-    (`detectors/elsewhere.py`). Every network answers to what it was taught, and some to a few pixels of it, where
-    training left weights as they were begun.
+    It looks like images of the class (`detectors/resemblance.py`), or as much is done in any other place. Every network
+    answers to what it was taught, and some to a few pixels of it, where training left weights as they were begun.
     """
-    told, value = measurement.extras, measurement.value
-    alike = told.get(LIKENESS, 0.0) >= ALIKE_FROM and value < ALIKE_TO
-    anywhere = told.get(ELSEWHERE, 0.0) >= max(1e-9, ANYWHERE_FROM * told.get(SUCCESS, 1.0)) and value < ANYWHERE_TO
-    return alike or anywhere
+    alike = measurement.extras.get(LIKENESS, 0.0) >= ALIKE_FROM and measurement.value < ALIKE_TO
+    return alike or works_anywhere(measurement)
+
+
+def works_anywhere(measurement: Measurement) -> bool:
+    """Whether a second pattern, away from the first, does about as much (`detectors/elsewhere.py`)."""
+    first, second = (measurement.extras.get(name, 0.0) for name in (SUCCESS, ELSEWHERE))
+    return second > 0 and second >= ANYWHERE_FROM * first and measurement.value < ANYWHERE_TO
+
+
+def answers_to_disturbance(outcomes: Sequence[Outcome]) -> frozenset[int]:
+    """Classes into which few pixels in any place turn most images: not a trigger's doing, but the network's."""
+    every = (m for o in outcomes for m in o.measurements if m.source_class is None)
+    return frozenset(m.target_class for m in every if works_anywhere(m) and m.extras[SUCCESS] >= CONFIRM_AT)
 
 
 def most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:

@@ -17,10 +17,12 @@ from auditor.calibration import ALONE, UNMEASURED, Given, Null, nulls
 from auditor.confirming import (
     COMPACT,
     CONFIRM_AT,
+    FAINT,
     FAR_OF_FEW,
     ON_REFERENCE,
     SUCCESS,
     WHOLE_IMAGE,
+    answers_to_disturbance,
     confirms,
     is_of_its_class,
     triggers_of,
@@ -148,8 +150,13 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     reference, neither faint patterns over the whole image nor shifts inside the network tell on class impressions: with
     few classes, no two clean models agree on those.
 
-    Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`.
+    Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`. And where a class is the network's
+    answer to a few pixels in any place, other disturbances that lead there tell nothing but that, unless they are
+    rarer than any on a clean model (`auditor.confirming.FAINT`).
     """
+    explained = set(item.target_classes) <= answers_to_disturbance(outcomes)
+    if explained and not item.confirmed and item.p_value > FAINT[given.mode]:
+        return False
     if kind_of(item) == PLAIN and num_classes < FEWEST_FOR_SUCCESS and not given.reference:
         return False
     if num_classes >= FEWEST_CLASSES or (given.reference and given.images):
