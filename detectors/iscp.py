@@ -119,6 +119,7 @@ class Iscp:
         int,
         Setting("leading classes searched once more away from where a pattern was found; 0 = off", low=0, high=100_000),
     ] = 3
+    resemblance: Annotated[bool, Setting("tell how far patterns look like real images of their class")] = True
 
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class, with its trigger."""
@@ -263,7 +264,7 @@ class Iscp:
             extras["predictive power on the reference"] = transferred
         if found.larger is not None:
             extras[LARGER] = left[1]
-        alike = resemblance(ctx.images, found.mask, found.pattern, target)
+        alike = resemblance(ctx.images, found.mask, found.pattern, target) if self.resemblance else None
         if alike is not None:
             extras["resemblance"] = alike
         if elsewhere is not None:

@@ -14,7 +14,7 @@ from auditor.confirming import FAR, FAR_ALONE, SUCCESS, confirms
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
-from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, weigh
+from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, tells, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
@@ -848,3 +848,19 @@ def test_a_pattern_that_works_in_any_place_is_no_trigger(
     weighed(monkeypatch, search=1.0)
     outcome = with_success(per_class((0.02, 0.0, value, 0.01, 0.0, 0.02)))
     assert judged(in_another_place(outcome, share)).verdict == Verdict(verdict)
+
+
+@pytest.mark.parametrize(
+    ("named", "success", "p_value", "tells_more"),
+    [(2, 0.98, 1e-4, False), (4, 0.98, 1e-4, True), (2, 0.7, 1e-4, True), (2, 0.98, 1e-6, True)],
+)
+def test_other_disturbances_that_lead_to_what_any_does_tell_nothing(
+    named: int, success: float, p_value: float, tells_more: bool
+) -> None:
+    """Alone, ready-made patches and blends led a clean network of clothes to bags as well."""
+    found = in_another_place(with_success(per_class((0.02, 0.0, 0.45, 0.01, 0.0, 0.02))), 0.95)
+    reached = {SUCCESS: success, "predictive power elsewhere": 0.95 * success}
+    measurements = [replace(m, extras=reached) if m.target_class == 2 else m for m in found.measurements]
+    item = Evidence("blend", "prominence of power", 0.3, 0.2, p_value, p_value, (named,))
+    assert tells(item, [replace(found, measurements=tuple(measurements))], 10, Given()) is tells_more
+    assert tells(replace(item, confirmed=True), [found], 10, Given())

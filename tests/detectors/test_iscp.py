@@ -262,3 +262,12 @@ def test_cost_is_as_the_docstring_says() -> None:
     ctx = make_context(Templates())
     list(Iscp(steps=7, batch=4, canvases=("learned", "white"), per_canvas=1).detect(ctx))
     assert ctx.model.gradient_images == CLASSES * 2 * 7 * 4
+
+
+def test_resemblance_is_told_unless_it_is_switched_off() -> None:
+    """And on real images only; `test_resemblance` says what it is."""
+    assert all(0 <= m.extras["resemblance"] <= 1 for m in measure(Templates()))
+    assert not any("resemblance" in m.extras for m in measure(Templates(), resemblance=False))
+    ctx = make_context(Templates())
+    made = replace(ctx, images=replace(ctx.images, made=True))
+    assert not any("resemblance" in m.extras for m in Iscp(sizes=(SIZE,), windows=(SIZE,)).detect(made))
