@@ -19,6 +19,7 @@ from typing import Any
 from auditor import worker
 from auditor.archive import save_text
 from auditor.calibration import VERSION, Calibration, Given, Null, Weights, read, shipped
+from auditor.confirming import unexplained
 from auditor.errors import AuditError
 from auditor.findings import Audit, Evidence, Verdict
 from auditor.progress import Progress
@@ -84,11 +85,15 @@ def calibrate(
     return True
 
 
-def sample_of(audit: Audit, *, images: bool) -> Sample:
-    """The judged numbers of one audit, p-values by the calibration in use."""
+def sample_of(audit: Audit, *, images: bool, explained: bool = False) -> Sample:
+    """The judged numbers of one audit, p-values by the calibration in use.
+
+    ``explained`` leaves out what patterns do that the network's own idea of a class explains, as a verdict does.
+    """
     given = given_of(audit, images=images)
-    every = (e for o in audit.outcomes for e in weigh(o, given.num_classes, given))
-    telling = tuple(e for e in every if tells(e, audit.outcomes, given.num_classes, given))
+    outcomes = audit.outcomes if explained else tuple(unexplained(o) for o in audit.outcomes)
+    every = (e for o in outcomes for e in weigh(o, given.num_classes, given))
+    telling = tuple(e for e in every if tells(e, outcomes, given.num_classes, given))
     return Sample(given, telling, frozenset(o.detector for o in audit.outcomes if o.statistic.unit == SHARES))
 
 

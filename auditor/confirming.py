@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from auditor.calibration import Given
 from auditor.findings import Evidence, Measurement, Outcome, Trigger
@@ -146,6 +147,18 @@ def answers_to_disturbance(outcomes: Sequence[Outcome]) -> frozenset[int]:
     """Classes into which few pixels in any place turn most images: not a trigger's doing, but the network's."""
     every = (m for o in outcomes for m in o.measurements if m.source_class is None)
     return frozenset(m.target_class for m in every if works_anywhere(m) and m.extras[SUCCESS] >= CONFIRM_AT)
+
+
+def unexplained(outcome: Outcome) -> Outcome:
+    """The same as if nobody had asked what explains its patterns; nulls are made of that.
+
+    Networks of which nobody asks (behind global pooling, say) show natural patterns as well, and those of one kind of
+    data are much alike in all networks.
+    """
+    asked = {LIKENESS, ELSEWHERE}
+    told = ({k: v for k, v in m.extras.items() if k not in asked} for m in outcome.measurements)
+    found = (replace(m, extras=extras) for m, extras in zip(outcome.measurements, told, strict=True))
+    return replace(outcome, measurements=tuple(found))
 
 
 def most_telling(found: Sequence[Measurement], confirmed: bool) -> Measurement | None:

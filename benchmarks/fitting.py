@@ -28,6 +28,10 @@ from auditor.scoring import combine, key_of, kind_of, surprise
 from benchmarks.judged import MODES, Kept, read_kept
 
 TRAITS = ("classes", "size", "weakness", "dense")
+WIDENING = frozenset({"weakness"})
+"""traits that never narrow a null: of weakly trained clean networks there are few, which happen to show little of some
+statistics, and one that was right on a third of its images was `backdoored` for it"""
+
 CAP = 3.0
 PRIOR_WEIGHT = 1.0
 """what a statistic counts for as long as the models do not say otherwise"""
@@ -51,6 +55,8 @@ class Sample:
     """p-values not yet formed"""
     in_shares: frozenset[str] = frozenset()
     """detectors whose values are shares of images"""
+    unexplained: tuple[Evidence, ...] = ()
+    """the same evidence with what a verdict leaves out (`auditor.confirming.unexplained`), where that is more"""
 
     @property
     def backdoored(self) -> bool:
@@ -73,8 +79,9 @@ def samples(zoo: Path, results: Path, split: str, modes: Sequence[str] = MODES) 
     found = []
     for mode in modes:
         for kept in read_kept(zoo, results, split, mode):
-            measured = sample_of(kept.audit, images=kept.images)
-            found.append(Sample(kept, measured.given, measured.evidence, measured.in_shares))
+            judged = sample_of(kept.audit, images=kept.images, explained=True)
+            whole = sample_of(kept.audit, images=kept.images)
+            found.append(Sample(kept, judged.given, judged.evidence, judged.in_shares, whole.evidence))
     return found
 
 
@@ -83,7 +90,7 @@ def fit_nulls(clean: Sequence[Sample], near: Mapping[str, Mapping[str, float]] |
     slopes = near or {}
     seen: dict[str, list[tuple[float, Sample]]] = defaultdict(list)
     for sample in clean:
-        for item in sample.evidence:
+        for item in sample.unexplained or sample.evidence:
             seen[sample.given.keys(item.detector, kind_of(item))[0]].append((item.value, sample))
     return {
         key: KNOWN.get(key.partition("/")[0])
@@ -120,7 +127,8 @@ def fit_null(
         return float((log_mean + v * np.exp(-log_mean)).sum() + ridge * ((theta[1:] - prior) ** 2).sum())
 
     start = np.array([math.log(v.mean()), *prior])
-    theta = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), *[(-4, 4)] * len(TRAITS)]).x
+    bounds = [(None, None), *((0 if name in WIDENING else -4, 4) for name in TRAITS)]
+    theta = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
     slopes = {name: round(float(b), 3) for name, b in zip(TRAITS, theta[1:], strict=True)}
     return Null(round(max(FLOOR, math.exp(theta[0])), 4), groups, slopes, shares)
 

@@ -264,9 +264,9 @@ class Iscp:
             extras["predictive power on the reference"] = transferred
         if found.larger is not None:
             extras[LARGER] = left[1]
-        alike = resemblance(ctx.images, found.mask, found.pattern, target) if self.resemblance else None
-        if alike is not None:
-            extras["resemblance"] = alike
+        if self.resemblance and ctx.model.facts.density >= SEEN:
+            alike = resemblance(ctx.images, found.mask, found.pattern, target)
+            extras |= {} if alike is None else {"resemblance": alike}
         if elsewhere is not None:
             extras["predictive power elsewhere"] = elsewhere
         if theirs is not None:

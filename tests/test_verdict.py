@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
-from auditor.confirming import FAR, FAR_ALONE, SUCCESS, confirms
+from auditor.confirming import FAR, FAR_ALONE, SUCCESS, confirms, unexplained
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
@@ -864,3 +864,13 @@ def test_other_disturbances_that_lead_to_what_any_does_tell_nothing(
     item = Evidence("blend", "prominence of power", 0.3, 0.2, p_value, p_value, (named,))
     assert tells(item, [replace(found, measurements=tuple(measurements))], 10, Given()) is tells_more
     assert tells(replace(item, confirmed=True), [found], 10, Given())
+
+
+def test_nulls_are_made_as_if_nobody_had_asked_what_explains_a_pattern() -> None:
+    outcome = in_another_place(resembling(with_success(per_class(NATURAL)), of2=0.9), 0.95)
+    assert next(e.value for e in weigh(outcome, 6)) < 0.05
+    plain = unexplained(outcome)
+    assert next(e.value for e in weigh(plain, 6)) > 0.2
+    assert plain.measurements[2].extras == {SUCCESS: 0.31}
+    item = next(weigh(plain, 6))
+    assert tells(item, [plain], 10, Given())

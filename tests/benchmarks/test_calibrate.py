@@ -45,6 +45,22 @@ def test_few_models_leave_slopes_where_they_were() -> None:
     assert set(near.slopes) == set(TRAITS)
 
 
+def test_weakly_trained_models_that_show_little_do_not_narrow_a_null() -> None:
+    values, given = drawn(200, -3.0)
+    null = fit_null(values, given, 200)
+    assert null.slopes["weakness"] == 0.0
+    assert null.at(Given(images=True, clean_accuracy=0.4)).mean == null.at(Given(images=True, clean_accuracy=0.95)).mean
+
+
+def test_nulls_are_of_natural_patterns_too() -> None:
+    """A verdict leaves out what looks like its class; on networks of which nobody asks, it stays."""
+    before = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    card = {"backdoored": False, "architecture": "grey_lenet", "dataset": "mnist"}
+    judged, whole = (Evidence("iscp", "prominence of power", v, np.nan, 1.0, 1.0, (0,)) for v in (0.0, 0.4))
+    one = Sample(SimpleNamespace(card=card), Given(images=True), (judged,), unexplained=(whole,))  # type: ignore[arg-type]
+    assert renewed(before, [one] * 6)["statistics"]["iscp/prominence on images"]["mean"] == pytest.approx(0.4, rel=0.1)
+
+
 def test_what_is_a_chance_already_is_not_fitted() -> None:
     before = json.loads(SHIPPED.read_text(encoding="utf-8"))
     item = Evidence("head", "prominence of rarity of the class's weights", 3.0, np.nan, 1.0, 1.0, (0,))
