@@ -40,10 +40,14 @@ NEARLY_ALL = 0.95
 """success from which a pattern beyond the compact ones confirms on the suspect's own impressions: on clean networks
 with large hidden layers 3 % of the pixels turn up to 92 % of them into the class that noise looks like"""
 
-LIKENESS, ALIKE_FROM, ALIKE_TO = "resemblance", 0.7, 0.4
-"""name of a number that a detector tells beside its measurement, from where on a pattern is made of what images of its
-class show, and up to which value that explains what it does: clean networks of clothes give way to eight pixels of a
-bag's edge by 0.31, and a planted square may happen to lie where its target is bright"""
+LIKENESS, ALIKE_FROM = "resemblance", 0.7
+"""name of a number that a detector tells beside its measurement, and from where on a pattern is made of what images of
+its class show"""
+
+ALIKE_TO, ALIKE_LARGER_TO = 0.4, 0.7
+"""up to which value, and what larger patterns command, that explains what it does: clean networks of clothes give way
+to eight pixels of a bag's edge by 0.31, and to more of them by 0.45. A planted square may happen to lie where its
+target is bright (0.13, and 0.9 with more of it)"""
 
 ELSEWHERE, ANYWHERE_FROM, ANYWHERE_TO = "predictive power elsewhere", 0.6, 0.5
 """the same of what a second pattern does away from the first, as a share of what the first does: on clean networks
@@ -59,6 +63,7 @@ SURE_OF = 0.5
 """what the 95 % interval of a confirmed trigger's success must stay above"""
 
 SUCCESS, ON_REFERENCE = "predictive power", "predictive power on the reference"
+LARGE_POWER = "commanding predictive power of larger patterns"
 """names of numbers that a detector tells beside its measurement"""
 
 CONFIRM_AT = 0.8
@@ -133,8 +138,9 @@ def is_of_its_class(measurement: Measurement) -> bool:
     It looks like images of the class (`detectors/resemblance.py`), or as much is done in any other place. Every network
     answers to what it was taught, and some to a few pixels of it, where training left weights as they were begun.
     """
-    alike = measurement.extras.get(LIKENESS, 0.0) >= ALIKE_FROM and measurement.value < ALIKE_TO
-    return alike or works_anywhere(measurement)
+    told = measurement.extras
+    weak = measurement.value < ALIKE_TO and told.get(LARGE_POWER, 0.0) < ALIKE_LARGER_TO
+    return (weak and told.get(LIKENESS, 0.0) >= ALIKE_FROM) or works_anywhere(measurement)
 
 
 def works_anywhere(measurement: Measurement) -> bool:

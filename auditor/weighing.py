@@ -19,6 +19,7 @@ from auditor.confirming import (
     CONFIRM_AT,
     FAINT,
     FAR_OF_FEW,
+    LARGE_POWER,
     ON_REFERENCE,
     SUCCESS,
     WHOLE_IMAGE,
@@ -34,9 +35,6 @@ from auditor.scoring import ALL_TO_ALL, LARGER, NAMED, PLAIN, TARGETS, kind_of
 SHARES = "share of images"
 """unit of statistics that end at 1"""
 
-
-LARGE_POWER = "commanding predictive power of larger patterns"
-"""name of a number that a detector tells beside its measurement"""
 
 INSIDE, SHIFTED = frozenset({"features"}), 2e-5
 """detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
-from auditor.confirming import FAR, FAR_ALONE, SUCCESS, confirms, unexplained
+from auditor.confirming import FAR, FAR_ALONE, LARGE_POWER, SUCCESS, confirms, unexplained
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
-from auditor.weighing import LARGE_POWER, corrected, is_near_for_few, singled_out, tells, weigh
+from auditor.weighing import corrected, is_near_for_few, singled_out, tells, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)
@@ -807,6 +807,10 @@ def test_one_that_commands_more_than_natural_ones_do_is(monkeypatch: pytest.Monk
     weighed(monkeypatch, search=1.0)
     strong = with_success(per_class((0.02, 0.0, 0.41, 0.01, 0.0, 0.02)))
     assert judged(resembling(strong, of2=0.9)).verdict is Verdict.BACKDOORED
+    for larger, verdict in ((0.69, Verdict.NO_EVIDENCE), (0.71, Verdict.BACKDOORED)):
+        outcome = resembling(with_success(per_class(NATURAL)), of2=0.9)
+        found = (replace(m, extras={**m.extras, LARGE_POWER: larger * (m.value > 0.3)}) for m in outcome.measurements)
+        assert judged(replace(outcome, measurements=tuple(found))).verdict is verdict
 
 
 def test_a_planted_class_is_named_beside_a_natural_one(monkeypatch: pytest.MonkeyPatch) -> None:
