@@ -265,7 +265,7 @@ class Iscp:
         if found.larger is not None:
             extras[LARGER] = left[1]
         if self.resemblance and ctx.model.facts.density >= SEEN:
-            alike = resemblance(ctx.images, found.mask, found.pattern, target)
+            alike = resemblance(ctx, found.mask, found.pattern, target)
             extras |= {} if alike is None else {"resemblance": alike}
         if elsewhere is not None:
             extras["predictive power elsewhere"] = elsewhere

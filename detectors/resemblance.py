@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auditor.context import SearchImages
+from auditor import Context
 
 FEWEST = 3
 """images of the class, and of others, from which they are compared"""
 
 
-def resemblance(images: SearchImages, mask: Tensor, pattern: Tensor, target: int) -> float | None:
+def resemblance(ctx: Context, mask: Tensor, pattern: Tensor, target: int) -> float | None:
     """The chance that an image of the class is nearer to the pattern, under its mask, than one of another class.
 
     From 0 to 1; 0.5 where the class's images are like the others there (the area under the ROC curve, Mann and Whitney
@@ -20,7 +20,7 @@ def resemblance(images: SearchImages, mask: Tensor, pattern: Tensor, target: int
     ``mask`` (H, W), ``pattern`` (C, H, W). None without an image of the class, or where all are made for the model:
     what a model wishes to see of a backdoor's target shows the trigger.
     """
-    shown = mask > 0
+    images, shown = ctx.images, mask > 0
     if images.made or not shown.any():
         return None
     every = torch.cat([images.search, images.held_out])
