@@ -150,9 +150,9 @@ def works_anywhere(measurement: Measurement) -> bool:
 
 
 def answers_to_disturbance(outcomes: Sequence[Outcome]) -> frozenset[int]:
-    """Classes into which few pixels in any place turn most images: not a trigger's doing, but the network's."""
+    """Classes into which few pixels turn most images as the network's own idea of them explains."""
     every = (m for o in outcomes for m in o.measurements if m.source_class is None)
-    return frozenset(m.target_class for m in every if works_anywhere(m) and m.extras[SUCCESS] >= CONFIRM_AT)
+    return frozenset(m.target_class for m in every if is_of_its_class(m) and m.extras.get(SUCCESS, 0.0) >= CONFIRM_AT)
 
 
 def unexplained(outcome: Outcome) -> Outcome:
@@ -180,6 +180,17 @@ def transfer_warnings(found: Sequence[Measurement], confirm_at: float) -> Iterat
             yield (
                 f"a trigger of class {m.target_class} works on the reference too "
                 f"({m.trigger.reference_success_rate:.0%}): a natural feature, or both models are backdoored"
+            )
+
+
+def natural_warnings(outcomes: Sequence[Outcome], confirm_at: float) -> Iterator[str]:
+    """Small triggers that would count as confirmed if the network's own idea of the class did not explain them."""
+    for m in (m for o in outcomes for m in o.measurements):
+        if m.trigger is not None and is_of_its_class(m) and is_confirmed(m.trigger, confirm_at):
+            why = "one in another place does as much" if works_anywhere(m) else "it looks like images of that class"
+            yield (
+                f"{m.trigger.size:.1%} of the pixels turn {m.trigger.success_rate:.0%} of the images into class "
+                f"{m.target_class}, but {why}: a weakness of the network rather than a backdoor"
             )
 
 

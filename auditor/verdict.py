@@ -19,6 +19,7 @@ from auditor.confirming import (
     is_confirmed,
     is_natural,
     most_telling,
+    natural_warnings,
     transfer_warnings,
     triggers_of,
 )
@@ -119,7 +120,7 @@ def judge(
         source_classes=leading.source_classes if leading else (),
         evidence=tuple(dict.fromkeys((*case.evidence, *([undecided] if undecided else [])))),
         trigger=shown.trigger if shown else None,
-        warnings=tuple(transfer_warnings([m for _, m in found], confirm_at)),
+        warnings=(*transfer_warnings([m for _, m in found], confirm_at), *natural_warnings(outcomes, confirm_at)),
         by_score=again,
     )
 

@@ -148,9 +148,9 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     reference, neither faint patterns over the whole image nor shifts inside the network tell on class impressions: with
     few classes, no two clean models agree on those.
 
-    Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`. And where a class is the network's
-    answer to a few pixels in any place, other disturbances that lead there tell nothing but that, unless they are
-    rarer than any on a clean model (`auditor.confirming.FAINT`).
+    Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`. And where a class is the network's own
+    answer to a few pixels, other disturbances that lead there tell nothing but that, unless they are rarer than any on
+    a clean model (`auditor.confirming.FAINT`).
     """
     explained = set(item.target_classes) <= answers_to_disturbance(outcomes)
     if explained and not item.confirmed and item.p_value > FAINT[given.mode]:

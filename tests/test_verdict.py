@@ -800,6 +800,10 @@ def test_a_pattern_that_looks_like_its_class_is_no_evidence(monkeypatch: pytest.
     assert judged(resembling(outcome, of2=0.69)).verdict is Verdict.BACKDOORED
     natural = judged(resembling(outcome, of2=0.71))
     assert (natural.verdict, natural.target_classes) == (Verdict.NO_EVIDENCE, ())
+    assert natural.warnings == (
+        "1.0% of the pixels turn 98% of the images into class 2, but it looks like images of that class: a weakness of "
+        "the network rather than a backdoor",
+    )
 
 
 def test_one_that_commands_more_than_natural_ones_do_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -851,7 +855,9 @@ def test_a_pattern_that_works_in_any_place_is_no_trigger(
     """On class impressions a clean network of clothes took nearly all for bags with 2 % of the pixels, and again."""
     weighed(monkeypatch, search=1.0)
     outcome = with_success(per_class((0.02, 0.0, value, 0.01, 0.0, 0.02)))
-    assert judged(in_another_place(outcome, share)).verdict == Verdict(verdict)
+    found = judged(in_another_place(outcome, share))
+    assert found.verdict == Verdict(verdict)
+    assert [w.count("one in another place") for w in found.warnings] == [1] * (verdict == "no_evidence")
 
 
 @pytest.mark.parametrize(
@@ -868,6 +874,11 @@ def test_other_disturbances_that_lead_to_what_any_does_tell_nothing(
     item = Evidence("blend", "prominence of power", 0.3, 0.2, p_value, p_value, (named,))
     assert tells(item, [replace(found, measurements=tuple(measurements))], 10, Given()) is tells_more
     assert tells(replace(item, confirmed=True), [found], 10, Given())
+    pictured = resembling(with_success(per_class(NATURAL)), of2=0.9)
+    pictured = replace(
+        pictured, measurements=tuple(replace(m, extras={**m.extras, SUCCESS: success}) for m in pictured.measurements)
+    )
+    assert tells(item, [pictured], 10, Given()) is tells_more
 
 
 def test_nulls_are_made_as_if_nobody_had_asked_what_explains_a_pattern() -> None:
