@@ -152,8 +152,8 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     answer to a few pixels, other disturbances that lead there tell nothing but that, unless they are rarer than any on
     a clean model (`auditor.confirming.FAINT`).
     """
-    explained = set(item.target_classes) <= answers_to_disturbance(outcomes)
-    if explained and not item.confirmed and item.p_value > FAINT[given.mode]:
+    speaks_for_itself = item.confirmed or item.p_value <= FAINT[given.mode]
+    if not speaks_for_itself and set(item.target_classes) <= answers_to_disturbance(outcomes):
         return False
     if kind_of(item) == PLAIN and num_classes < FEWEST_FOR_SUCCESS and not given.reference:
         return False

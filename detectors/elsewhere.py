@@ -44,9 +44,9 @@ def success_elsewhere(
     """
     allowed = {target: away_from(f.mask) for target, f in found.items()}
     roomy = [target for target, left in allowed.items() if float(left.mean()) >= ROOM]
-    targets = torch.tensor(roomy, dtype=torch.long).repeat_interleave(starts)
     if not roomy:
         return {}
+    targets = torch.tensor(roomy).repeat_interleave(starts)
     canvases = torch.rand(len(targets), *ctx.model.input_shape, generator=ctx.rng)
     jobs = Jobs(targets, canvases, learned=True, allowed=torch.stack([allowed[t] for t in targets.tolist()]))
     images = ctx.images

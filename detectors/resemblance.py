@@ -23,10 +23,11 @@ def resemblance(ctx: Context, mask: Tensor, pattern: Tensor, target: int) -> flo
     images, shown = ctx.images, mask > 0
     if images.made or not shown.any():
         return None
-    every = torch.cat([images.search, images.held_out])
     own = torch.cat([images.search_classes, images.held_out_classes]) == target
     if min(int(own.sum()), int((~own).sum())) < FEWEST:
         return None
-    distances = (every[:, :, shown] - pattern[:, shown]).abs().mean((1, 2))
+    # the few pixels, not whole images: this is asked of every class
+    every = torch.cat([part[:, :, shown] for part in (images.search, images.held_out)])
+    distances = (every - pattern[:, shown]).abs().mean((1, 2))
     nearer = distances[own][:, None] - distances[~own][None]
     return float((nearer < 0).float().mean() + 0.5 * (nearer == 0).float().mean())
