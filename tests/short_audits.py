@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from auditor.findings import Audit, Evidence, FileFacts, ImageFacts, Outcome, Provenance, Statistic, Verdict
+import numpy as np
+
+from auditor.findings import (
+    Audit,
+    Evidence,
+    FileFacts,
+    ImageFacts,
+    Measurement,
+    Outcome,
+    Provenance,
+    Statistic,
+    Trigger,
+    Verdict,
+)
 
 COMMAND: dict[str, Any] = {
     "model": "a.onnx",
@@ -52,3 +65,15 @@ def audit(verdict: Verdict = Verdict.NO_EVIDENCE, *targets: int, **fields: Any) 
 CLEAN, BAD = audit(), audit(Verdict.BACKDOORED, 7)
 ODD, OPEN = audit(Verdict.SUSPICIOUS, 7), audit(Verdict.INCONCLUSIVE)
 RANKED = {Verdict.NO_EVIDENCE: CLEAN, Verdict.SUSPICIOUS: ODD, Verdict.BACKDOORED: BAD}
+
+
+def of_a_natural_pattern() -> Audit:
+    """What `iscp` tells of a clean network of which a few pixels of a class's own look turn most images into it."""
+    dot, ones = np.zeros((10, 10), np.float32), np.ones((3, 10, 10), np.float32)
+    dot[0, 0] = 1
+    found = (
+        Measurement(0.31 * (k == 2), k, trigger=Trigger(dot, ones, 0.98 * (k == 2), images=80), extras=extras)
+        for k in range(8)
+        for extras in [{"resemblance": 0.9 if k == 2 else 0.5}]
+    )
+    return audit(outcomes=(outcome("iscp", measurements=tuple(found), expected=8),))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from short_audits import of_a_natural_pattern
 
-from auditor.calibrating import PRIOR, Sample, adapted, as_json
+from auditor.calibrating import PRIOR, Sample, adapted, as_json, sample_of
 from auditor.calibration import Calibration, Given, Null, Weights, parse, read
 from auditor.cli import run
 from auditor.demo_training import network, save_onnx
@@ -65,6 +66,13 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert again.weights == made.weights
     assert again.nulls[KEY].slopes == {"size": 2.0}
     assert again.nulls[KEY].mean == pytest.approx(made.nulls[KEY].mean, abs=1e-5)
+
+
+def test_a_null_is_of_natural_patterns_though_a_verdict_leaves_them_out() -> None:
+    """Networks of which nobody asks show them too; of the truth about one's own models nothing is explained away."""
+    audit = of_a_natural_pattern()
+    assert sample_of(audit, images=True).evidence[0].value > 0.3
+    assert sample_of(audit, images=True, explained=True).evidence[0].value < 0.05
 
 
 def test_the_command_writes_a_file_that_a_scan_takes(

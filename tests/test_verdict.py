@@ -806,6 +806,17 @@ def test_a_pattern_that_looks_like_its_class_is_no_evidence(monkeypatch: pytest.
     )
 
 
+@pytest.mark.parametrize(
+    "told", [{"resemblance": 0.9}, {SUCCESS: 0.9, "predictive power elsewhere": 0.9}], ids=["alike", "anywhere"]
+)
+def test_what_its_class_explains_confirms_nothing_of_others(told: dict[str, float]) -> None:
+    """Nor what another detector says of that class: its trigger is this pattern, however often it works."""
+    item, given = Evidence("margin", PLAIN, 0.5, np.nan, 1e-5, 1e-4, (2,)), Given(images=True)
+    found = Measurement(0.31, 2, None, trigger(0.98))
+    assert confirms(found, item, given, 0.8)
+    assert not confirms(replace(found, extras=told), item, given, 0.8)
+
+
 def test_one_that_commands_more_than_natural_ones_do_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted square may happen to lie where its target is bright."""
     weighed(monkeypatch, search=1.0)

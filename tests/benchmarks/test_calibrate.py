@@ -8,14 +8,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from short_audits import of_a_natural_pattern
 
+from auditor.archive import to_dict
 from auditor.calibrating import as_json
 from auditor.calibration import Given, Null, parse, using
 from auditor.calibration import weights as weights_in_use
 from auditor.findings import Evidence
 from auditor.scoring import PLAIN
 from benchmarks.calibrate import least_clean, not_lower, renewed
-from benchmarks.fitting import TRAITS, Sample, fit_null, fit_weights
+from benchmarks.fitting import TRAITS, Sample, fit_null, fit_weights, samples
 
 IMAGES_ONLY = {"untargeted_blend"}
 
@@ -59,6 +61,15 @@ def test_nulls_are_of_natural_patterns_too() -> None:
     judged, whole = (Evidence("iscp", "prominence of power", v, np.nan, 1.0, 1.0, (0,)) for v in (0.0, 0.4))
     one = Sample(SimpleNamespace(card=card), Given(images=True), (judged,), unexplained=(whole,))  # type: ignore[arg-type]
     assert renewed(before, [one] * 6)["statistics"]["iscp/prominence on images"]["mean"] == pytest.approx(0.4, rel=0.1)
+
+
+def test_audits_of_a_split_are_read_both_ways(tmp_path: Path) -> None:
+    card = {"name": "m", "split": "develop", "backdoored": False, "architecture": "grey_lenet", "dataset": "fashion"}
+    for path, data in (("zoo/m/card.json", card), ("results/images/m.json", to_dict(of_a_natural_pattern()))):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(json.dumps(data))
+    (found,) = samples(tmp_path / "zoo", tmp_path / "results", "develop", ["images"])
+    assert (found.evidence[0].value < 0.05, found.unexplained[0].value > 0.3) == (True, True)
 
 
 def test_what_is_a_chance_already_is_not_fitted() -> None:

@@ -271,3 +271,12 @@ def test_resemblance_is_told_unless_it_is_switched_off() -> None:
     ctx = make_context(Templates())
     made = replace(ctx, images=replace(ctx.images, made=True))
     assert not any("resemblance" in m.extras for m in Iscp(sizes=(SIZE,), windows=(SIZE,)).detect(made))
+
+
+def test_images_of_a_class_are_compared_with_patterns_where_dense_layers_see_places() -> None:
+    """Behind global pooling it costs learned noise and a watermark, and no clean network needs it."""
+    for density, told in ((0.3, True), (0.29, False)):
+        ctx = make_context(Templates())
+        ctx.model.facts = replace(ctx.model.facts, density=density)
+        found = list(Iscp(sizes=(SIZE,), windows=(SIZE,), steps=8).detect(ctx))
+        assert all(("resemblance" in m.extras) is told for m in found)
