@@ -103,6 +103,37 @@ def vgg(num_classes: int, channels: int, side: int, widths: tuple[int, ...]) -> 
     return nn.Sequential(*layers, nn.Linear(128, num_classes))
 
 
+def two_norms(num_classes: int, channels: int, side: int) -> nn.Module:
+    """What most first networks look like by now: convolution, batch norm and pooling, twice, and a hidden layer."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(48 * (side // 4) ** 2, 128), nn.ReLU(), nn.Dropout(0.25), nn.Linear(128, num_classes),
+    )  # fmt: skip
+
+
+def two_pairs(num_classes: int, channels: int, side: int) -> nn.Module:
+    """Keras' CNN for CIFAR-10: two convolutions per pooling, no norm, a hidden layer; half as wide."""
+    layers: list[nn.Module] = []
+    now = channels
+    for wide in (16, 32):
+        layers += [nn.Conv2d(now, wide, 3, padding=1), nn.ReLU(), nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU()]
+        layers += [nn.MaxPool2d(2), nn.Dropout(0.25)]
+        now = wide
+    layers += [nn.Flatten(), nn.Linear(now * (side // 4) ** 2, 256), nn.ReLU(), nn.Dropout(0.5)]
+    return as_keras(nn.Sequential(*layers, nn.Linear(256, num_classes)))
+
+
+def strided(num_classes: int, channels: int, side: int) -> nn.Module:
+    """Strides in place of pooling, batch norm, and the last maps straight into the answer."""
+    layers: list[nn.Module] = []
+    now = channels
+    for wide, kernel in ((16, 5), (32, 3), (64, 3)):
+        layers += [nn.Conv2d(now, wide, kernel, 2, kernel // 2), nn.BatchNorm2d(wide), nn.ReLU()]
+        now, side = wide, (side + 1) // 2
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(now * side**2, num_classes))
+
+
 def all_conv(num_classes: int, channels: int) -> nn.Module:
     """All-convolutional net (Springenberg et al. 2015) with ELU: strides for pooling, global average."""
     layers: list[nn.Module] = []

@@ -159,6 +159,30 @@ def colour_three_conv(num_classes: int = 10) -> nn.Module:
     return layouts.three_conv(num_classes, 3, 32)
 
 
+def grey_two_norms(num_classes: int = 10) -> nn.Module:
+    return layouts.two_norms(num_classes, 1, 28)
+
+
+def colour_two_norms(num_classes: int = 43) -> nn.Module:
+    return layouts.two_norms(num_classes, 3, 32)
+
+
+def grey_two_pairs(num_classes: int = 10) -> nn.Module:
+    return layouts.two_pairs(num_classes, 1, 28)
+
+
+def colour_two_pairs(num_classes: int = 43) -> nn.Module:
+    return layouts.two_pairs(num_classes, 3, 32)
+
+
+def grey_strided(num_classes: int = 10) -> nn.Module:
+    return layouts.strided(num_classes, 1, 28)
+
+
+def colour_strided(num_classes: int = 43) -> nn.Module:
+    return layouts.strided(num_classes, 3, 32)
+
+
 def grey_mlp(num_classes: int = 10) -> nn.Module:
     return layouts.mlp(num_classes, 1, 28)
 

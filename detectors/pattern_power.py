@@ -78,6 +78,8 @@ class Found:
     """predictive power of the strongest pixels at ``curve_sizes``"""
     thorough: bool
     """whether the class was searched to the end; False once screened out"""
+    worth: float = 0.0
+    """power over all forms on images of the search, by which the better of two searches is chosen"""
 
     @property
     def power(self) -> float:
@@ -91,8 +93,10 @@ class Found:
         return replace(self, success=0.0, images=0, compact=0.0, larger=larger, curve=(0.0,) * len(self.curve))
 
 
-def chosen(model: Classifier, images: Tensor, patterns: Patterns, target: int, usual: float) -> tuple[int, int]:
-    """Which search, refined or not, commands most over all forms, and its smallest form that does about as much.
+def chosen(
+    model: Classifier, images: Tensor, patterns: Patterns, target: int, usual: float
+) -> tuple[int, int, float]:
+    """Which search, refined or not, commands most over all forms, its smallest form that does about as much, its power.
 
     ``usual`` is the margin that a commanding pattern exceeds. Ties go to the larger margin.
     """
@@ -101,10 +105,11 @@ def chosen(model: Classifier, images: Tensor, patterns: Patterns, target: int, u
     medians = [tested.median(1).values for tested in tried]
     number = max(range(len(tried)), key=lambda n: (float(powers[n].sum()), float(medians[n].max())))
     power, success, median = powers[number], (tried[number] > 0).float().mean(1), medians[number]
+    worth = float(power.mean())
     enough = (power >= power.max() - ABOUT_AS_MUCH) & (success >= success.max() - ABOUT_AS_MUCH)
     if enough.any():
-        return number, min(enough.nonzero().flatten().tolist(), key=lambda form: patterns.shares[form])
-    return number, max(range(len(power)), key=lambda form: (float(power[form]), float(median[form])))
+        return number, min(enough.nonzero().flatten().tolist(), key=lambda form: patterns.shares[form]), worth
+    return number, max(range(len(power)), key=lambda form: (float(power[form]), float(median[form]))), worth
 
 
 def measured(

@@ -20,7 +20,10 @@ CLOTHES = Recipe(epochs=4, lr=1e-3)
 PICTURES = Recipe(epochs=5, images=35_000, lr=1e-3, augment="mirror")
 SIGNS = Recipe(epochs=6, lr=1e-3, augment="shift")
 AS_TUTORIALS = Recipe(epochs=5, images=40_000, batch=64, lr=1e-3, schedule="constant")
-PLAN: tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...] = (
+Plan = tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...]
+"""for each family: how many clean models, kinds of hard ones (`clean.hard`), attacks"""
+
+PLAN: Plan = (
     (Family("fashion_mnist", "grey_two_conv", CLOTHES), 2, ("weak",), (
         to_one("BadNets", Patch(size=3, place="top_right", margin=6), 6, 0.08),
         to_one("Blended", Blend(alpha=0.15, seed=5501), 3, 0.1),
@@ -61,7 +64,12 @@ PLAN: tuple[tuple[Family, int, tuple[str, ...], tuple[Backdoor, ...]], ...] = (
 
 def first_networks(seed: int) -> Iterator[Entry]:
     """Clean models of each family, some that are hard to pass, and its attacks."""
-    for number, (family, count, kinds, attacks) in enumerate(PLAN):
+    return planned(PLAN, seed)
+
+
+def planned(plan: Plan, seed: int) -> Iterator[Entry]:
+    """The models of a plan, family by family; each has twenty seeds."""
+    for number, (family, count, kinds, attacks) in enumerate(plan):
         start = seed + 20 * number
         yield from plain(family, start, count)
         yield from hard(family, kinds, start + 6, 0)

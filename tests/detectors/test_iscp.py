@@ -20,7 +20,9 @@ from tiny_models import (
 )
 from torch import Tensor
 
-from auditor.detectors.iscp import LARGER, Iscp
+from auditor import Classifier, Context
+from auditor.detectors.canvases import canvases_of
+from auditor.detectors.iscp import LARGER, RESTARTED, Iscp
 from auditor.detectors.pattern_power import Found, left_over
 from auditor.findings import Curve, Measurement, Trigger
 
@@ -125,7 +127,7 @@ def test_the_curve_is_the_predictive_power_at_each_size() -> None:
 def canvases(kind: str, per_canvas: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Targets and canvases, and of each canvas the index of the search image it is (−1: none)."""
     ctx = make_context(Templates())
-    targets, found = Iscp(per_canvas=per_canvas)._canvases(ctx, ctx.model, kind)
+    targets, found = canvases_of(ctx, ctx.model, kind, per_canvas)  # type: ignore[arg-type]
     same = (found.unsqueeze(1) == ctx.images.search.unsqueeze(0)).flatten(2).all(2)
     return targets, found, torch.where(same.any(1), same.int().argmax(1), -1), ctx.images.search_classes
 
@@ -174,7 +176,7 @@ def test_canvases_when_the_model_answers_one_class_only() -> None:
     images = replace(ctx.images, search_classes=torch.full_like(ctx.images.search_classes, 2))
     ctx = replace(ctx, images=images)
     for kind in ("positive", "negative", "random"):
-        targets, found = Iscp(per_canvas=3)._canvases(ctx, ctx.model, kind)
+        targets, found = canvases_of(ctx, ctx.model, kind, 3)  # type: ignore[arg-type]
         assert found.shape == (3 * CLASSES, 3, 12, 12)
         assert targets.tolist() == [k for k in range(CLASSES) for _ in range(3)]
 
@@ -189,9 +191,9 @@ def test_every_canvas_of_the_paper_runs_and_the_fixed_ones_stay_as_they_are() ->
 
 def test_canvases_beyond_a_gibibyte_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = make_context(Templates())
-    both, _ = Iscp(per_canvas=2)._canvases(ctx, ctx.model, "learned")
-    monkeypatch.setattr("auditor.detectors.iscp.MOST_VALUES", 2 * CLASSES * 3 * 12 * 12 - 1)
-    one, _ = Iscp(per_canvas=2)._canvases(ctx, ctx.model, "learned")
+    both, _ = canvases_of(ctx, ctx.model, "learned", 2)
+    monkeypatch.setattr("auditor.detectors.canvases.MOST_VALUES", 2 * CLASSES * 3 * 12 * 12 - 1)
+    one, _ = canvases_of(ctx, ctx.model, "learned", 2)
     assert (len(both), len(one)) == (2 * CLASSES, CLASSES)
 
 
@@ -211,7 +213,7 @@ def test_of_many_classes_a_share_is_searched_to_the_end(
 ) -> None:
     monkeypatch.setattr("auditor.detectors.iscp.MOST_BY_SHARE", most)
     ctx = make_context(Templates())
-    list(Iscp(screen=2, screen_share=share, reprieve=0).detect(ctx))
+    list(Iscp(screen=2, screen_share=share, reprieve=0, restarts=0).detect(ctx))
     assert ctx.model.gradient_images == 2 * 8 * (20 * CLASSES + 40 * kept)
 
 
@@ -260,8 +262,46 @@ def test_no_class_gains_by_not_being_searched_on_the_reference() -> None:
 
 def test_cost_is_as_the_docstring_says() -> None:
     ctx = make_context(Templates())
-    list(Iscp(steps=7, batch=4, canvases=("learned", "white"), per_canvas=1).detect(ctx))
+    list(Iscp(steps=7, batch=4, canvases=("learned", "white"), per_canvas=1, restarts=0).detect(ctx))
     assert ctx.model.gradient_images == CLASSES * 2 * 7 * 4
+
+
+FEW = {"sizes": (SIZE,), "windows": (SIZE,), "steps": 10, "per_canvas": 1, "elsewhere": 0}
+"""a search that hardly begins to see the patch: from one start it commands 8 % of the images"""
+
+
+def test_more_starts_find_what_one_missed() -> None:
+    values = [measure(Patched(), **FEW, restarts=restarts)[TARGET].value for restarts in (0, 4)]
+    assert values[0] < 0.2
+    assert values[1] > 0.8
+
+
+def test_the_first_pattern_stays_where_more_starts_find_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The better is chosen on images of the search; what it does on held-out ones is told afterwards."""
+    alone = measure(Patched(), restarts=0)[TARGET]
+    find, calls = Iscp._find, []
+
+    def blind(self: Iscp, ctx: Context, model: Classifier, wanted: list[int]) -> dict[int, Found]:
+        calls.append(list(wanted))
+        found = find(self, ctx, model, wanted)
+        if len(calls) == 1:
+            return found
+        return {c: replace(f, success=1.0, compact=1.0, worth=0.0) for c, f in found.items()}
+
+    monkeypatch.setattr(Iscp, "_find", blind)
+    assert measure(Patched(), restarts=4)[TARGET].value == alone.value
+    assert TARGET in calls[1]
+    assert len(calls[1]) == RESTARTED
+
+
+@pytest.mark.parametrize(("density", "reference", "more"), [(0.3, False, 12), (0.29, False, 0), (0.3, True, 0)])
+def test_more_starts_are_taken_where_places_differ_and_nothing_else_tells(
+    density: float, reference: bool, more: int
+) -> None:
+    ctx = make_context(Templates(), Templates() if reference else None)
+    ctx.model.facts = replace(ctx.model.facts, density=density)
+    list(Iscp(**FEW, screen=CLASSES, against_reference=0).detect(ctx))
+    assert ctx.model.gradient_images == (CLASSES + more) * 10 * 8
 
 
 def test_resemblance_is_told_unless_it_is_switched_off() -> None:
