@@ -49,9 +49,9 @@ ALIKE_TO, ALIKE_LARGER_TO = 0.4, 0.7
 to eight pixels of a bag's edge by 0.31, and to more of them by 0.45. A planted square may happen to lie where its
 target is bright (0.13, and 0.9 with more of it)"""
 
-ELSEWHERE, ANYWHERE_FROM, ANYWHERE_TO = "predictive power elsewhere", 0.6, 0.5
+ELSEWHERE, ANYWHERE_FROM, ANYWHERE_TO = "predictive power elsewhere", 0.6, 0.52
 """the same of what a second pattern does away from the first, as a share of what the first does: on clean networks
-up to all of it and 0.45, on planted ones no more than 0.42, or the first commands 0.54 and more"""
+up to all of it and 0.5, on planted ones no more than 0.42, or the first commands 0.54 and more"""
 
 WHOLE_IMAGE = 0.2
 """share of the pixels from which a trigger counts as covering the image"""

@@ -112,7 +112,7 @@ def measure_all(
             outcome, stopped = measure(name, detector, ctx)
             done.append(outcome)
             halt = "interrupted by the user" if stopped else ""
-            decided = job.may_stop and judged(job, models, done, checks).verdict is Verdict.BACKDOORED
+            decided = job.may_stop and is_decided(job, models, done, checks)
         waiting = [skipped(name, detector, ctx, "not run yet") for name, detector in queue[position + 1 :]]
         yield (*done, *waiting)
     if not halt:
@@ -214,13 +214,24 @@ def _preparation_known(suspect: Classifier, images: SearchImages | None) -> bool
     return labelled or suspect.remembers is not None or not suspect.preprocess.is_plain
 
 
-def judged(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None) -> verdict.Judgement:
-    """The verdict on what there is so far."""
+def is_decided(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None) -> bool:
+    """Whether a confirmed trigger stays one, whatever the detectors measure that did not run yet.
+
+    What stands out among few statistics need not among all: each detector has its share of the family-wise level.
+    """
+    share = len(outcomes) / len(job.detectors)
+    return judged(job, models, outcomes, checks, share).verdict is Verdict.BACKDOORED
+
+
+def judged(
+    job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None, share: float = 1.0
+) -> verdict.Judgement:
+    """The verdict on what there is so far, at a share of the family-wise level."""
     settings = job.request.settings
     return verdict.judge(
         outcomes,
         num_classes=models.suspect.num_classes,
-        level=settings.level,
+        level=settings.level * share,
         confirm_at=settings.confirm_at,
         given=job.given(models, checks),
         blockers=checks.blockers if checks is not None else (),

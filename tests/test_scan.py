@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from auditor.errors import ConfigError, ImagesError, ModelMismatchError, Nothing
 from auditor.findings import Audit, Verdict
 from auditor.request import ModelOptions, ScanRequest, ScanSettings
 from auditor.running_statistics import Remembered
+from auditor.verdict import Judgement, judge
 
 QUICK = {
     "iscp": {"sizes": "0.028", "windows": "0.028", "steps": 40},
@@ -228,6 +230,23 @@ def test_it_ends_once_a_confirmed_trigger_has_decided_the_verdict(folder: Path) 
     whole = audit(folder, "Patched", detectors=("iscp", "blend"), settings={"early_stop": False})
     assert whole.verdict is Verdict.BACKDOORED
     assert all(o.complete for o in whole.outcomes)
+
+
+def test_what_stands_out_among_few_statistics_does_not_end_an_audit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Corrected for three statistics, a clean network was `backdoored` that is not for all seventeen."""
+
+    def borderline(*outcomes: Any, level: float, **rest: Any) -> Judgement:
+        found = judge(*outcomes, level=level, **rest)
+        return found if level >= 0.01 else replace(found, verdict=Verdict.SUSPICIOUS)
+
+    monkeypatch.setattr("auditor.scan.verdict.judge", borderline)
+    found = audit(folder, "Patched", detectors=("iscp", "blend"))
+    assert found.verdict is Verdict.BACKDOORED
+    assert [o.skipped for o in found.outcomes] == [False, False]
+    (alone,) = audit(folder, "Patched", detectors=("iscp",)).outcomes
+    assert not alone.skipped
 
 
 def test_ctrl_c_keeps_what_is_finished(folder: Path) -> None:
