@@ -26,7 +26,7 @@ FAR_ALONE = {**FAR, LARGER: 1e-9}
 FAINT, DEFORMED = {"images": 1e-12, "reference+images": 1e-8, "impressions": 2e-11, "reference": 1e-6}, 1e-6
 """`Given.mode` → p-value from which a change of the whole image that works is reason for suspicion, and the same of a
 deformation: a hundredth of a clean model's least by nulls of other networks (`python -m benchmarks.calibrate`), less
-against a reference, of which there are fewer audits. One of digits with strides for pooling takes haze for an 8"""
+against a reference, of which there are fewer audits. To a clean network of digits haze may be an 8"""
 
 WAVED = {mode: max(limit, DEFORMED) for mode, limit in FAINT.items()}
 """the same of a wave that nobody searched for, which counts from where a deformation does: clean models come to 2e-4 at

@@ -71,9 +71,9 @@ def of_a_natural_pattern() -> Audit:
     """What `iscp` tells of a clean network of which a few pixels of a class's own look turn most images into it."""
     dot, ones = np.zeros((10, 10), np.float32), np.ones((3, 10, 10), np.float32)
     dot[0, 0] = 1
+    extras = [{"resemblance": 0.9 if k == 2 else 0.5} for k in range(8)]
     found = (
-        Measurement(0.31 * (k == 2), k, trigger=Trigger(dot, ones, 0.98 * (k == 2), images=80), extras=extras)
+        Measurement(0.31 * (k == 2), k, trigger=Trigger(dot, ones, 0.98 * (k == 2), images=80), extras=extras[k])
         for k in range(8)
-        for extras in [{"resemblance": 0.9 if k == 2 else 0.5}]
     )
     return audit(outcomes=(outcome("iscp", measurements=tuple(found), expected=8),))
