@@ -14,7 +14,7 @@ from auditor import Classifier, Context, Curve, Effort, Measurement, Need, Pictu
 
 from .canvases import Canvas, canvases_of
 from .elsewhere import SEEN, success_elsewhere
-from .pattern_power import ABOUT_AS_MUCH, Found, Patterns, chosen, leading, left_over, measured
+from .pattern_power import Found, Patterns, chosen, leading, left_over, measured, reprieved
 from .pattern_refinement import Refinement, refine, rungs_of
 from .pattern_search import Jobs, SearchPlan, eligible, has_victims, margins, search, usual_margin
 from .resemblance import resemblance
@@ -60,11 +60,12 @@ class Iscp:
 
     Deviations, each a setting: a learned canvas is the default, from two starts; fewer steps; minibatches are drawn at
     random; after a third of the steps only the ``screen`` classes of lowest loss are searched on (of many classes
-    ``screen_share``), and then those that lead in the test all the same (``reprieve``: a large patch is slow to show);
-    besides the strongest pixels (``sizes``) the strongest square window (``windows``) is tried; on class impressions
-    what was found is pruned to the pixels that count (``refine``), and the better of both is taken; where dense layers
-    see places, the classes that lead are searched from more starts (``restarts``); with a reference, what the reference
-    yields to the same search is subtracted for the leading classes.
+    ``screen_share``), and then those of the others that lead in the test (``reprieve``: a large patch is slow to show;
+    where dense layers see places those that lead among all); besides the strongest pixels (``sizes``) the strongest
+    square window (``windows``) is tried; on class impressions what was found is pruned to the pixels that count
+    (``refine``), and the better of both is taken; where dense layers see places, the classes that lead are searched
+    from more starts (``restarts``); with a reference, what the reference yields to the same search is subtracted for
+    the leading classes.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
@@ -102,7 +103,7 @@ class Iscp:
         float, Setting(f"the same as a share of the classes, where that is more, up to {MOST_BY_SHARE}", low=0, high=1)
     ] = 0.2
     reprieve: Annotated[
-        int, Setting("leading classes that are searched to the end though screened out", low=0, high=100_000)
+        int, Setting("classes that are searched to the end though screened out, those that lead", low=0, high=100_000)
     ] = 3
     refine: Annotated[
         Literal["never", "impressions", "always"],
@@ -133,8 +134,8 @@ class Iscp:
     def detect(self, ctx: Context) -> Iterator[Measurement]:
         """One measurement a class, with its trigger."""
         ours = self._find(ctx, ctx.model, range(ctx.num_classes))
-        late = [c for c in leading(ours, self.reprieve) if not ours[c].thorough and ours[c].power > ABOUT_AS_MUCH]
-        if late:
+        among_all = ctx.model.facts.density >= SEEN
+        if late := reprieved(ours, self.reprieve, among_all=among_all):
             ours |= self._find(ctx, ctx.model, late)
         ours |= self._again(ctx, ours)
         theirs: dict[int, Found] = {}

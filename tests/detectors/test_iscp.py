@@ -23,7 +23,7 @@ from torch import Tensor
 from auditor import Classifier, Context
 from auditor.detectors.canvases import canvases_of
 from auditor.detectors.iscp import LARGER, RESTARTED, Iscp
-from auditor.detectors.pattern_power import Found, left_over
+from auditor.detectors.pattern_power import Found, left_over, reprieved
 from auditor.findings import Curve, Measurement, Trigger
 
 SIZE = 4 / 144  # the planted patch
@@ -230,6 +230,21 @@ def test_a_class_that_leads_though_screened_out_is_searched_to_the_end(monkeypat
         tested.append(trigger_of(list(detector.detect(make_context(Patched())))[TARGET]).images)
     assert tested[0] > 24
     assert tested[1] == 8  # a third, as for all that are screened out
+
+
+def test_the_classes_that_lead_need_not_be_those_that_were_screened_out() -> None:
+    """Natural features of classes that were kept may command more than half a search of the target shows."""
+
+    def found(power: float, thorough: bool) -> Found:
+        return Found(torch.ones(1, 1), torch.ones(1, 1, 1), 1.0, 9, power, None, (), (), thorough)
+
+    kept = {c: found(0.6, True) for c in range(3)}
+    dropped = {3: found(0.04, False), 4: found(0.09, False), 5: found(0.2, False), 6: found(0.06, False)}
+    assert reprieved(kept | dropped, 3, among_all=False) == [5, 4, 6]
+    assert reprieved(kept | dropped, 1, among_all=False) == [5]
+    assert reprieved(kept, 3, among_all=False) == reprieved(kept | dropped, 0, among_all=False) == []
+    assert reprieved(kept | dropped, 3, among_all=True) == []
+    assert reprieved(kept | dropped, 5, among_all=True) == [5]
 
 
 @pytest.mark.parametrize("sizes", [(SIZE, 0.3), (0.3, SIZE)])
