@@ -27,6 +27,7 @@ from auditor.confirming import (
     confirms,
     is_of_its_class,
     triggers_of,
+    works_anywhere,
 )
 from auditor.findings import Evidence, Measurement, Outcome
 from auditor.outliers import all_to_all_index, holm, label_map_index, leader_p_value, leading_gap, prominence
@@ -40,6 +41,10 @@ INSIDE, SHIFTED = frozenset({"features"}), 2e-5
 """detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
 one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
 model's least, as of `auditor.confirming.FAINT`"""
+
+BESIDE_ANYWHERE = 0.5
+"""share of what a pattern commands that works in any place, which those of other classes have to exceed: with the first
+class of a clean network for signs explained so, the next natural one was `backdoored`"""
 
 UNSEARCHED = frozenset({"patches"})
 """detectors that try what was drawn beforehand: a natural feature of the model seldom looks like it, so that what they
@@ -193,11 +198,14 @@ def _rankings(
     And what larger patterns command, where a detector tells that beside its statistic. Judged apart, since natural
     features fill as much: a clean network's values are several times those of compact ones.
 
-    What a pattern does that `is_of_its_class` counts nothing in any of them.
+    What a pattern does that `is_of_its_class` counts nothing in any of them. Where one works in any place, the others
+    count by what they command beyond `BESIDE_ANYWHERE` of it: such a network gives way to a few pixels in more classes.
     """
     high = outcome.statistic.suspicious == "high"
     told = np.array([0.0 if high and is_of_its_class(m) else 1.0 for m in measured])
-    yield ("prominence" if high else "gap"), told * np.array([m.value for m in measured])
+    values = np.array([m.value for m in measured])
+    usual = BESIDE_ANYWHERE * max((m.value for m in measured if high and works_anywhere(m)), default=0.0)
+    yield ("prominence" if high else "gap"), told * (values - usual).clip(min=0.0) if usual else told * values
     small = all(m.trigger is not None and m.trigger.size <= WHOLE_IMAGE and SUCCESS in m.extras for m in measured)
     if small and null_of(outcome.detector, "prominence", given) is not None:
         reached = np.array([m.extras[SUCCESS] - m.extras.get(ON_REFERENCE, 0.0) for m in measured])

@@ -858,7 +858,7 @@ def in_another_place(outcome: Outcome, share: float) -> Outcome:
 
 @pytest.mark.parametrize(
     ("value", "share", "verdict"),
-    [(0.45, 0.55, "backdoored"), (0.45, 0.65, "no_evidence"), (0.55, 0.95, "backdoored")],
+    [(0.45, 0.53, "backdoored"), (0.45, 0.57, "no_evidence"), (0.55, 0.95, "backdoored")],
 )
 def test_a_pattern_that_works_in_any_place_is_no_trigger(
     monkeypatch: pytest.MonkeyPatch, value: float, share: float, verdict: str
@@ -869,6 +869,16 @@ def test_a_pattern_that_works_in_any_place_is_no_trigger(
     found = judged(in_another_place(outcome, share))
     assert found.verdict == Verdict(verdict)
     assert [w.count("one in another place") for w in found.warnings] == [1] * (verdict == "no_evidence")
+
+
+@pytest.mark.parametrize(("next_best", "value"), [(0.25, 0.025), (0.45, 0.225)])
+def test_beside_one_that_works_in_any_place_others_count_by_what_is_beyond(next_best: float, value: float) -> None:
+    """Of a clean network for signs the first class was explained, and the next natural one stood out."""
+    outcome = with_success(per_class((0.02, 0.0, 0.45, 0.01, next_best, 0.02)))
+    found = in_another_place(outcome, 0.0).measurements
+    anywhere = replace(found[2], extras={**found[2].extras, "predictive power elsewhere": 0.45})
+    known = replace(outcome, measurements=(*found[:2], anywhere, *found[3:]))
+    assert next(e for e in weigh(known, 6)).scores == pytest.approx((0, 0, 0, 0, value, 0))
 
 
 @pytest.mark.parametrize(
