@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -307,6 +308,26 @@ def test_the_first_pattern_stays_where_more_starts_find_less(monkeypatch: pytest
     assert measure(Patched(), restarts=4)[TARGET].value == alone.value
     assert TARGET in calls[1]
     assert len(calls[1]) == RESTARTED
+
+
+@pytest.mark.parametrize(("density", "searched"), [(0.3, []), (0.29, [[1]])])
+def test_where_dense_layers_see_places_a_class_that_does_not_lead_stays_screened_out(
+    density: float, searched: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = make_context(Templates())
+    ctx.model.facts = replace(ctx.model.facts, density=density)
+    ours = {c: Found(torch.ones(1, 1), torch.ones(1, 1, 1), 1.0, 9, 0.6, None, (), (), c != 1) for c in range(CLASSES)}
+    ours[1] = replace(ours[1], compact=0.5)
+    asked = []
+
+    def found(self: Iscp, ctx: object, model: object, wanted: Iterable[int]) -> dict[int, Found]:
+        asked.append(list(wanted))
+        return ours
+
+    monkeypatch.setattr(Iscp, "_find", found)
+    monkeypatch.setattr(Iscp, "_measurement", lambda *_: None)
+    list(Iscp(reprieve=3, restarts=0, elsewhere=0).detect(ctx))
+    assert asked[1:] == searched
 
 
 @pytest.mark.parametrize(("density", "reference", "more"), [(0.3, False, 12), (0.29, False, 0), (0.3, True, 0)])
