@@ -122,7 +122,10 @@ def _foot(audit: Audit) -> str:
 
 
 def _table(audit: Audit, colour: bool, width: int) -> Table:
-    """One row a statistic; in a narrow terminal the statistic stands under its detector."""
+    """One row a statistic; in a narrow terminal the statistic stands under its detector.
+
+    Detectors that were skipped are told in one note (`_notes`): a dozen empty rows push the verdict off the screen.
+    """
     narrow = width < NARROW
     table = Table(box=box.SIMPLE_HEAD if colour else None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("detector", overflow="fold", min_width=16)
@@ -131,8 +134,10 @@ def _table(audit: Audit, colour: bool, width: int) -> Table:
     table.add_column("stands out", overflow="fold", min_width=10)
     for name in ("value", "threshold", "p (corr.)", "passes", "time"):
         table.add_column(name, justify="right", no_wrap=True)
-    before = ""
+    before, noted = "", {o.detector for o in audit.outcomes if o.skipped and o.note}
     for row in summary(audit):
+        if row.detector in noted:
+            continue
         name, statistic = wording.clean(row.detector, 40), wording.clean(row.statistic, 60)
         cells = [f"{name}\n  {statistic}"] if narrow else [name if name != before else "", statistic]
         cells += [f"class {row.who}" if row.stands_out and row.who != "the model" else row.who]

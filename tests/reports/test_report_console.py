@@ -84,3 +84,4 @@ def test_detectors_that_share_a_reason_share_a_note(backdoored: Audit) -> None:
     text = " ".join(render(audit, width=200).split())
     assert f"note blend, head and warp are skipped: {reason}" in text
     assert text.count(reason) == 1
+    assert text.count("warp") == 1, "no row of its own"
