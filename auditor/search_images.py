@@ -46,6 +46,9 @@ MOST_IMPRESSION_CLASSES = 100
 SEEN, ENOUGH_SEEN = 0.25, 10
 """the share of the classes that images must show before finding nothing means anything, and how many are enough"""
 
+HARDLY_SEEN = 0.1
+"""the share of what each class had if all showed in as many images, below which one does not count as shown"""
+
 
 def gather(
     request: ScanRequest,
@@ -120,7 +123,8 @@ def _preflight(suspect: Classifier, reference: Classifier | None, pixels: Tensor
 
 def _noted(checks: Preflight, notes: tuple[str, ...], images: SearchImages, suspect: Classifier) -> Preflight:
     """With what was noted on the way, and whether the images show too few classes to find nothing on them."""
-    seen = len(images.search_classes.unique())
+    shown = torch.bincount(images.search_classes, minlength=suspect.num_classes)
+    seen = int((shown > HARDLY_SEEN * len(images.search_classes) / suspect.num_classes).sum())
     gap = (
         f"the images to search on show {seen} of {suspect.num_classes} classes (the model's own answers), too few to "
         "call the others clean; give --images of more classes"
@@ -150,19 +154,23 @@ def _impressions(
     models = [suspect] if reference is None else [suspect, reference]
     pixels, labels = class_impressions(models, per_class, rng, classes=classes, until=until)
     notes: list[str] = []
-    wanted = ENOUGH * per_class * len(classes)
-    if len(models) > 1 and len(pixels) < wanted:
+    wanted, to_see = ENOUGH * per_class * len(classes), _classes_to_see(suspect)
+
+    def too_few(pixels: Tensor, labels: Tensor) -> bool:
+        return len(pixels) < wanted or len(labels.unique()) < to_see
+
+    if len(models) > 1 and too_few(pixels, labels):
         notes.append("suspect and reference agree on few class impressions; those of the suspect alone were used")
         models = [suspect]
         pixels, labels = class_impressions(models, per_class, rng, classes=classes, until=until)
-    if len(pixels) < wanted:
+    if too_few(pixels, labels):
         pixels, labels, doubtful = _with_doubtful(models, pixels, labels, per_class, classes, rng, until)
         if doubtful:
             notes.append(f"for {doubtful} of {len(classes)} classes less confident class impressions were used")
     missing = len(classes) - len(labels.unique())
     if missing:
         notes.append(f"no class impression was reached for {missing} of {len(classes)} classes")
-    if len(pixels) < FEWEST or len(labels.unique()) < _classes_to_see(suspect):
+    if len(pixels) < FEWEST or len(labels.unique()) < to_see:
         notes.append("class impressions were not reached; plain procedural images were used instead")
         return dead_leaves(request.settings.image_count, suspect.input_shape, rng), tuple(notes), PROCEDURAL
     return pixels, tuple(notes), "class impressions"

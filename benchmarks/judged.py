@@ -17,6 +17,9 @@ from auditor.weighing import decided_by_compact_triggers
 MODES = ("images", "impressions", "reference+images", "reference")
 """what a scan is given besides the suspect"""
 
+DIGITS = 6
+"""that count of a number: as many as records keep, so that what is fitted to either is the same"""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -70,13 +73,22 @@ def cards(zoo: Path, split: str, only: str = "", *, planted: bool = True) -> Ite
             yield path.parent, card
 
 
+def shortened(value: Any) -> Any:
+    """A JSON value with `DIGITS` digits of each number."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: shortened(item) for key, item in value.items()}
+    return [shortened(item) for item in value] if isinstance(value, list) else value
+
+
 def read_kept(zoo: Path, results: Path, split: str, mode: str) -> list[Kept]:
-    """The audits of one mode that exist."""
+    """The audits of one mode that exist, as records of them say them."""
     found = []
     for _, card in cards(zoo, split):
         path = results / mode / f"{card['name']}.json"
         if path.exists():
-            found.append(Kept(card, mode, from_dict(json.loads(path.read_text(encoding="utf-8")))))
+            found.append(Kept(card, mode, from_dict(shortened(json.loads(path.read_text(encoding="utf-8"))))))
     return found
 
 

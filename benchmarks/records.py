@@ -23,11 +23,9 @@ import numpy as np
 from auditor.archive import from_dict, to_dict
 from auditor.findings import Audit, Measurement, Trigger
 from benchmarks.catalogue import SPLITS
-from benchmarks.judged import MODES, read_kept
+from benchmarks.judged import MODES, read_kept, shortened
 
 HOME = Path(__file__).parent / "results" / "audits"
-DIGITS = 6
-"""that are kept of a number"""
 
 
 def bare(audit: Audit) -> Audit:
@@ -49,15 +47,6 @@ def even(trigger: Trigger) -> Trigger:
     if touched:
         mask.flat[:touched] = min(1.0, trigger.strength * mask.size / touched)
     return replace(trigger, mask=mask, pattern=np.ones((1, *mask.shape), dtype=np.float32))
-
-
-def shortened(value: Any) -> Any:
-    """A JSON value with `DIGITS` digits of each number."""
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, dict):
-        return {key: shortened(item) for key, item in value.items()}
-    return [shortened(item) for item in value] if isinstance(value, list) else value
 
 
 def pack(zoo: Path, results: Path, out: Path, split: str, mode: str) -> int:

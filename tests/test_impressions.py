@@ -131,6 +131,23 @@ def test_a_model_that_is_never_sure_gets_less_confident_impressions() -> None:
     assert not notes
 
 
+class Biased(Templates):
+    """Of two classes, never the first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + torch.tensor([-100.0, 100.0])
+
+
+def test_images_of_one_class_alone_are_not_enough_however_many() -> None:
+    """Suspect and reference agree on every image of one class, half of all that were wanted."""
+    request = ScanRequest(model=Path("m.onnx"), settings=ScanSettings(image_count=40))
+    suspect = make_classifier(Templates(2))
+    pixels, notes, source = _impressions(request, suspect, make_classifier(Biased(2)), rng())
+    assert source == "class impressions"
+    assert suspect.predict(pixels).unique().tolist() == [0, 1]
+    assert any(note.startswith("suspect and reference agree on few") for note in notes)
+
+
 @pytest.mark.parametrize(("robust", "more"), [(False, 0), (True, 0.2)])
 def test_the_cost_is_bounded(robust: bool, more: float) -> None:
     model = make_classifier(Constant())

@@ -283,10 +283,12 @@ def test_robust_impressions_are_made_only_where_a_detector_searches_on_them(
     assert bool(asked) is made
 
 
-def test_images_of_one_class_alone_pass_no_model(folder: Path) -> None:
-    images, labels = draw_images(200)
-    np.savez(folder / "one.npz", x=images[labels == 2].numpy(), y=labels[labels == 2].numpy())
-    found = audit(folder, "Templates", images=folder / "one.npz", settings={"image_count": 40})
+@pytest.mark.parametrize("others", [0, 2])
+def test_images_of_one_class_alone_pass_no_model(folder: Path, others: int) -> None:
+    images, labels = draw_images(800)
+    kept = torch.cat([(labels == 2).nonzero().flatten()[:120], (labels == 1).nonzero().flatten()[:others]])
+    np.savez(folder / "one.npz", x=images[kept].numpy(), y=labels[kept].numpy())
+    found = audit(folder, "Templates", images=folder / "one.npz", settings={"image_count": 200})
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "show 1 of 5 classes" in found.reason
     assert audit(folder, "Patched", images=folder / "one.npz").verdict is Verdict.BACKDOORED

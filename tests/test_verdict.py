@@ -141,6 +141,13 @@ def test_a_confirmed_trigger_makes_it_backdoored() -> None:
     assert result.trigger.success_rate == 0.9
 
 
+@pytest.mark.parametrize(("images", "verdict"), [(9, Verdict.SUSPICIOUS), (10, Verdict.BACKDOORED)])
+def test_a_success_on_a_handful_of_images_confirms_nothing(images: int, verdict: Verdict) -> None:
+    found = per_class(HIGH, success=1.0)
+    few = tuple(replace(m, trigger=replace(m.trigger, images=images)) for m in found.measurements if m.trigger)
+    assert judged(replace(found, measurements=few)).verdict is verdict
+
+
 @pytest.mark.parametrize(("success", "verdict"), [(0.79, Verdict.SUSPICIOUS), (0.8, Verdict.BACKDOORED)])
 def test_confirmation_starts_at_its_setting(success: float, verdict: Verdict) -> None:
     assert judged(per_class(HIGH, success=success)).verdict is verdict
