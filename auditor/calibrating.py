@@ -21,7 +21,7 @@ from auditor.archive import save_text
 from auditor.calibration import VERSION, Calibration, Given, Null, Weights, read, shipped
 from auditor.confirming import unexplained
 from auditor.errors import AuditError
-from auditor.findings import Audit, Evidence, Verdict
+from auditor.findings import PROCEDURAL, Audit, Evidence, Verdict
 from auditor.progress import Progress
 from auditor.request import ScanRequest
 from auditor.scoring import kind_of
@@ -106,6 +106,7 @@ def given_of(audit: Audit, *, images: bool) -> Given:
         input_values=math.prod(audit.model.input_shape or (1, 28, 28)),
         clean_accuracy=audit.images.clean_accuracy,
         density=audit.model.density,
+        unsure=audit.images.source == PROCEDURAL,
     )
 
 

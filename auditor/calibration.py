@@ -62,6 +62,8 @@ class Given:
     """on labelled images; None where there are none"""
     density: float = 0.0
     """how much of the image's layout the network's dense layers see (`auditor.places`): 1 where nothing convolves"""
+    unsure: bool = False
+    """whether class impressions were not reached: a network that is never sure of a class is a weak one"""
 
     @property
     def mode(self) -> str:
@@ -91,7 +93,7 @@ class Given:
         return {
             "classes": math.log10(min(MOST_CLASSES, classes) / 10),
             "size": math.log10(min(MOST_VALUES, max(1, self.input_values)) / 784),
-            "weakness": min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
+            "weakness": MOST_WEAKNESS if self.unsure else min(MOST_WEAKNESS, max(0.0, USUAL_ACCURACY - accuracy)),
             "dense": max(0.0, self.density - OF_LENET) / (1 - OF_LENET),
         }
 

@@ -218,6 +218,10 @@ class FileFacts:
     """how much of the image's layout its dense layers see, see `auditor.places`: 0 none, 1 all of it"""
 
 
+PROCEDURAL = "procedural images"
+"""`ImageFacts.source` where class impressions were not reached"""
+
+
 @dataclass(frozen=True)
 class ImageFacts:
     """Which images the search used."""

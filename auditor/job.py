@@ -55,6 +55,7 @@ class Job:
             input_values=math.prod(suspect.input_shape),
             clean_accuracy=checks.clean_accuracy if checks is not None else None,
             density=suspect.facts.density,
+            unsure=checks is not None and checks.unsure,
         )
 
     def context(

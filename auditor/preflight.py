@@ -36,6 +36,8 @@ class Preflight:
     blockers: tuple[str, ...]
     clean_accuracy: float | None = None
     gaps: tuple[str, ...] = ()
+    unsure: bool = False
+    """whether no class impressions were reached, so that plain procedural images are searched on"""
 
 
 def preflight(model: Classifier, images: Tensor, labels: Tensor | None = None, *, role: str = "model") -> Preflight:

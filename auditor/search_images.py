@@ -12,7 +12,7 @@ from torch import Tensor
 from auditor.classifier import Classifier
 from auditor.context import SearchImages
 from auditor.errors import ImagesError
-from auditor.findings import ImageFacts, Picture
+from auditor.findings import PROCEDURAL, ImageFacts, Picture
 from auditor.images import LoadedImages, load_images
 from auditor.impressions import RAW, class_impressions
 from auditor.measuring import generator
@@ -21,8 +21,6 @@ from auditor.preparation import Told, prepare
 from auditor.procedural import dead_leaves
 from auditor.progress import Progress
 from auditor.request import ScanRequest
-
-PROCEDURAL = "procedural images"
 
 FEWEST = 20
 """images below which nothing can be searched and tested"""
@@ -129,8 +127,10 @@ def _noted(checks: Preflight, notes: tuple[str, ...], images: SearchImages, susp
         f"the images to search on show {seen} of {suspect.num_classes} classes (the model's own answers), too few to "
         "call the others clean; give --images of more classes"
     )
-    few = seen < _classes_to_see(suspect)
-    return replace(checks, warnings=checks.warnings + notes, gaps=(gap,) if few else ())
+    gaps = (gap,) if seen < _classes_to_see(suspect) else ()
+    return replace(
+        checks, warnings=checks.warnings + notes, gaps=gaps, unsure=images.facts.source == PROCEDURAL
+    )
 
 
 def _classes_to_see(suspect: Classifier) -> int:

@@ -17,7 +17,6 @@ from auditor.calibration import ALONE, UNMEASURED, Given, Null, nulls
 from auditor.confirming import (
     COMPACT,
     CONFIRM_AT,
-    FAINT,
     FAR_OF_FEW,
     LARGE_POWER,
     ON_REFERENCE,
@@ -25,6 +24,7 @@ from auditor.confirming import (
     WHOLE_IMAGE,
     answers_to_disturbance,
     confirms,
+    faint_from,
     is_of_its_class,
     triggers_of,
     works_anywhere,
@@ -157,7 +157,7 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     answer to a few pixels, other disturbances that lead there tell nothing but that, unless they are rarer than any on
     a clean model (`auditor.confirming.FAINT`).
     """
-    speaks_for_itself = item.confirmed or item.p_value <= FAINT[given.mode]
+    speaks_for_itself = item.confirmed or item.p_value <= faint_from(given)
     if not speaks_for_itself and set(item.target_classes) <= answers_to_disturbance(outcomes):
         return False
     if kind_of(item) == PLAIN and num_classes < FEWEST_FOR_SUCCESS and not given.reference:

@@ -117,3 +117,8 @@ def test_of_a_weakly_trained_model_the_score_asks_for_more() -> None:
     assert 0 < combine(told, weak).score < combine(told, usual).score
     odds = [math.log(s / (1 - s)) for s in (combine(told, usual).score, combine(told, weak).score)]
     assert odds[0] - odds[1] == pytest.approx(weak.handicap)
+
+
+def test_a_network_that_is_never_sure_counts_as_weak() -> None:
+    assert Given(unsure=True).traits == {**Given().traits, "weakness": 0.5}
+    assert weights(Given(unsure=True)).handicap == pytest.approx(0.5 * WEAK)

@@ -14,7 +14,7 @@ from auditor import impressions
 from auditor.impressions import LEAVES, PART, POOL, Reach, class_impressions, margins_of, nearest
 from auditor.procedural import MAX_SIDE, dead_leaves, scenes
 from auditor.request import ScanRequest, ScanSettings
-from auditor.search_images import _impressions
+from auditor.search_images import _impressions, gather
 
 Make = Callable[[int, tuple[int, int, int], torch.Generator], torch.Tensor]
 
@@ -115,8 +115,16 @@ def test_a_class_out_of_reach_is_left_out() -> None:
 class Noisy(Templates):
     """Trained on labels of which a quarter are wrong: never surer than 0.8."""
 
+    noise = 0.25
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (0.75 * super().forward(x).softmax(1) + 0.25 / CLASSES).log()
+        return ((1 - self.noise) * super().forward(x).softmax(1) + self.noise / CLASSES).log()
+
+
+class VeryNoisy(Noisy):
+    """Never surer than 0.52."""
+
+    noise = 0.6
 
 
 def test_a_model_that_is_never_sure_gets_less_confident_impressions() -> None:
@@ -129,6 +137,12 @@ def test_a_model_that_is_never_sure_gets_less_confident_impressions() -> None:
     assert any(note.startswith(f"for {CLASSES} of {CLASSES} classes less confident") for note in notes)
     _, notes, _ = _impressions(request, make_classifier(Templates()), None, rng())
     assert not notes
+
+
+def test_where_no_impressions_are_reached_that_is_told() -> None:
+    for network, unsure in ((VeryNoisy(), True), (Noisy(), False)):
+        _, checks = gather(ScanRequest(model=Path("m.onnx")), make_classifier(network), None)
+        assert checks.unsure is unsure
 
 
 class Biased(Templates):

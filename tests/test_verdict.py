@@ -515,6 +515,18 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
     assert against.verdict is Verdict.BACKDOORED
 
 
+@pytest.mark.parametrize(("density", "expected"), [(0.29, Verdict.BACKDOORED), (0.3, Verdict.NO_EVIDENCE)])
+@pytest.mark.parametrize("images", [True, False])
+def test_where_places_are_seen_a_reference_need_not_share_a_weakness(
+    images: bool, density: float, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p 2e-5 and 5e-9: a clean network of digits came to the first beside a clean one of another architecture."""
+    larger_known(monkeypatch, nulls, 0.045)
+    given = Given(images=images, reference=True, density=density)
+    assert judged(larger((0.0, 0.0, 0.5, 0.0, 0.0, 0.0), 4), given=given).verdict is expected
+    assert judged(larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4), given=given).verdict is Verdict.BACKDOORED
+
+
 def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_images(
     nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -674,6 +686,11 @@ def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_i
         # p 4e-4: what is searched on one clean network does often nothing to another
         (Given(reference=True, images=True), "replace", 0.12, 0.95, Verdict.NO_EVIDENCE),
         (Given(reference=True, images=True), "warp", 0.12, 0.95, Verdict.NO_EVIDENCE),
+        # p 1e-9: haze is an 8 to a clean network of digits, and not to another one
+        (Given(reference=True, images=True, density=0.3), "replace", 0.045, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True, images=True, density=0.29), "replace", 0.045, 0.95, Verdict.BACKDOORED),
+        (Given(reference=True, density=0.3), "replace", 0.045, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True, images=True, density=0.3), "replace", 0.02, 0.95, Verdict.BACKDOORED),
     ],
 )
 def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
@@ -760,21 +777,23 @@ def test_a_ready_made_patch_of_few_classes_must_be_far_from_clean_models() -> No
 
 
 @pytest.mark.parametrize(
-    ("statistic", "sources", "reference", "confirmed"),
+    ("statistic", "sources", "reference", "density", "confirmed"),
     [
-        (TARGETS, (3, 5), False, False),
-        (TARGETS, (), False, True),
-        (TARGETS, (3, 5), True, True),
-        ("prominence of share of a source", (3, 5), False, True),
-        (ALL_TO_ALL, (3, 5), True, False),
+        (TARGETS, (3, 5), False, 0.0, False),
+        (TARGETS, (), False, 0.0, True),
+        (TARGETS, (3, 5), True, 0.29, True),
+        (TARGETS, (3, 5), True, 0.3, False),  # of a weakly trained clean network of clothes
+        (TARGETS, (), True, 0.3, True),
+        ("prominence of share of a source", (3, 5), False, 0.0, True),
+        (ALL_TO_ALL, (3, 5), True, 0.0, False),
     ],
 )
 def test_a_patch_on_some_sources_does_not_confirm_what_is_said_of_most(
-    statistic: str, sources: tuple[int, ...], reference: bool, confirmed: bool
+    statistic: str, sources: tuple[int, ...], reference: bool, density: float, confirmed: bool
 ) -> None:
     item = Evidence("patches", statistic, 0.5, np.nan, 1e-5, 1e-4, (2,))
     patch = replace(trigger(0.93, 0.0 if reference else None), source_classes=sources)
-    given = Given(images=True, reference=reference)
+    given = Given(images=True, reference=reference, density=density)
     assert confirms(Measurement(0.9, 2, 3, patch), item, given, 0.8) is confirmed
 
 

@@ -68,9 +68,16 @@ def first_networks(seed: int) -> Iterator[Entry]:
 
 
 def planned(plan: Plan, seed: int) -> Iterator[Entry]:
-    """The models of a plan, family by family; each has twenty seeds."""
+    """The models of a plan, family by family; each has twenty seeds.
+
+    The second clean model of a family has a reference of the next family of its data: a clean network of digits was
+    `backdoored` beside a clean one of another architecture, which does not share its weaknesses.
+    """
     for number, (family, count, kinds, attacks) in enumerate(plan):
         start = seed + 20 * number
-        yield from plain(family, start, count)
+        of_same_data = [other for other, *_ in (*plan[number + 1 :], *plan) if other.dataset == family.dataset]
+        for entry in plain(family, start, count):
+            crossed = entry.name == f"{family.name}_clean2"
+            yield replace(entry, reference=f"{of_same_data[0].name}_clean1") if crossed else entry
         yield from hard(family, kinds, start + 6, 0)
         yield from planted(family, attacks, start + 12)
