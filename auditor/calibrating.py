@@ -106,6 +106,7 @@ def given_of(audit: Audit, *, images: bool) -> Given:
         input_values=math.prod(audit.model.input_shape or (1, 28, 28)),
         clean_accuracy=audit.images.clean_accuracy,
         density=audit.model.density,
+        kin=audit.kin,
         unsure=audit.images.source == PROCEDURAL,
     )
 

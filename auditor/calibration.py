@@ -62,6 +62,8 @@ class Given:
     """on labelled images; None where there are none"""
     density: float = 0.0
     """how much of the image's layout the network's dense layers see (`auditor.places`): 1 where nothing convolves"""
+    kin: bool = False
+    """whether suspect and reference come of one training (`auditor.kinship`)"""
     unsure: bool = False
     """whether class impressions were not reached: a network that is never sure of a class is a weak one"""
 

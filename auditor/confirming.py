@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from auditor.calibration import Given
 from auditor.findings import Evidence, Measurement, Outcome, Trigger
-from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS
+from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
 
 COMPACT = 0.0125
 """share of the pixels up to which a pattern is compact: a square of three pixels on MNIST's 28×28 is"""
@@ -27,9 +27,10 @@ PLACES_SEEN = 0.3
 """density (`auditor.places`) from which places differ to a network, which then may answer to a few pixels in one, or to
 haze, where another clean one of the same data does not"""
 
-FAR_BESIDE = {LARGER: 1e-6, PLAIN: 1e-6}
-"""the same against a reference where `PLACES_SEEN`, for triggers of any size: eight pixels where a 2 ends turned nine
-of ten digits into a 2 on a clean network (1.8e-5; hardly over the border), and none on its reference"""
+FAR_BESIDE = {LARGER: 1e-6, PLAIN: 1e-6, "prominence": 1e-4}
+"""the same where a reference `is_no_twin`, by kind of statistic, for triggers of any size: eight pixels where a 2 ends
+turned nine of ten digits into a 2 on a clean network (1.8e-5; hardly over the border), and none on its reference; what
+commands comes to 1e-3 on clean networks for signs"""
 
 FAINT, DEFORMED = {"images": 1e-12, "reference+images": 1e-8, "impressions": 2e-11, "reference": 1e-6}, 1e-6
 """`Given.mode` → p-value from which a change of the whole image that works is reason for suspicion, and the same of a
@@ -37,7 +38,7 @@ deformation: a hundredth of a clean model's least by nulls of other networks (`p
 against a reference, of which there are fewer audits. To a clean network of digits haze may be an 8"""
 
 FAINT_BESIDE = 1e-12
-"""the same against a reference where `PLACES_SEEN`: haze was an 8 to a clean network (5e-11), not to its reference"""
+"""the same where a reference `is_no_twin`: haze was an 8 to a clean network of digits (5e-11), not to its reference"""
 
 WAVED = {mode: max(limit, DEFORMED) for mode, limit in FAINT.items()}
 """the same of a wave that nobody searched for, which counts from where a deformation does: clean models come to 2e-4 at
@@ -93,9 +94,9 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     patterns as well, and on images never searched. And only with images: without any, nothing tells a weakly trained
     suspect, which answers to more than its reference does. And only far from clean models (`far_enough`): what was
     searched on one network does often nothing to another. One for some sources confirms no map of all, nor, without a
-    reference or where `is_placed`, that most are sent to one class: a clean network of digits that had seen five times
+    reference or where `is_no_twin`, that most are sent to one class: a clean network of digits that had seen five times
     as many 2 as others took 93 % of the 3 and 5 with a patch for one. And none that `is_of_its_class`. What is compared
-    with a reference that need not share its weaknesses (`is_placed`) has to be `FAR_BESIDE`.
+    with a reference that need not share its weaknesses (`is_no_twin`) has to be `FAR_BESIDE`.
 
     A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
     confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
@@ -106,14 +107,14 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
         return False
     if trigger.size > COMPACT and given.mode == "impressions" and trigger.success_rate < NEARLY_ALL:
         return False
-    if is_placed(given) and item.p_value > FAR_BESIDE.get(item.statistic, 1.0):
+    if is_no_twin(given) and item.p_value > FAR_BESIDE.get(kind_of(item), 1.0):
         return False
     if trigger.size > WHOLE_IMAGE and not (given.reference and given.images and far_enough(trigger, item, given)):
         return False
     enough = given.reference or (given.images and item.statistic == PLAIN)
     if trigger.size > COMPACT and item.statistic in FAR and not enough:
         return item.p_value <= (FAR if given.images else FAR_ALONE)[item.statistic]
-    of_most = item.statistic == ALL_TO_ALL or (item.statistic == TARGETS and (not given.reference or is_placed(given)))
+    of_most = item.statistic == ALL_TO_ALL or (item.statistic == TARGETS and (not given.reference or is_no_twin(given)))
     return not (of_most and trigger.source_classes)
 
 
@@ -124,14 +125,15 @@ def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:
     return item.p_value <= (DEFORMED if trigger.mode == "warp" else faint_from(given))
 
 
-def is_placed(given: Given) -> bool:
-    """Whether a reference is compared with a suspect to which places differ: weaknesses are not shared then."""
-    return given.reference and given.density >= PLACES_SEEN
+def is_no_twin(given: Given) -> bool:
+    """Whether there is a reference that need not share the suspect's weaknesses: places differ to these networks, and
+    neither was trained on from the other."""
+    return given.reference and given.density >= PLACES_SEEN and not given.kin
 
 
 def faint_from(given: Given) -> float:
     """The p-value from which a change of the whole image is rarer than any on a clean model: see `FAINT`."""
-    return FAINT_BESIDE if is_placed(given) else FAINT[given.mode]
+    return FAINT_BESIDE if is_no_twin(given) else FAINT[given.mode]
 
 
 def triggers_of(outcomes: Sequence[Outcome], item: Evidence) -> list[Measurement]:

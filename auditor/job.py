@@ -11,6 +11,7 @@ from datetime import datetime
 from auditor.calibration import Given
 from auditor.context import Context, SearchImages
 from auditor.detector import Detector, Effort, Need
+from auditor.findings import KIN
 from auditor.measuring import generator
 from auditor.models import Opened
 from auditor.preflight import Preflight
@@ -55,6 +56,7 @@ class Job:
             input_values=math.prod(suspect.input_shape),
             clean_accuracy=checks.clean_accuracy if checks is not None else None,
             density=suspect.facts.density,
+            kin=models.kinship is not None and models.kinship >= KIN,
             unsure=checks is not None and checks.unsure,
         )
 

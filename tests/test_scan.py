@@ -89,6 +89,16 @@ def test_a_network_without_convolution_is_judged_as_one(folder: Path, monkeypatc
         assert judged_with[-1].density == found.model.density
 
 
+def test_a_suspect_and_its_parent_are_judged_as_kin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(Pooled().state_dict(), folder / "Pooled.pt")
+    judged_with, judge = [], scan.verdict.judge
+    monkeypatch.setattr(scan.verdict, "judge", lambda *a, **k: judged_with.append(k["given"]) or judge(*a, **k))
+    for module, kin in (("Templates", True), ("Pooled", False)):
+        found = audit(folder, module, reference=True)
+        assert (found.kin, judged_with[-1].kin) == (kin, kin)
+        assert given_of(found, images=True) == judged_with[-1]
+
+
 @pytest.mark.parametrize("reference", [False, True])
 @pytest.mark.parametrize("with_images", [False, True])
 def test_a_planted_model_is_found_and_its_clean_twin_passes(folder: Path, reference: bool, with_images: bool) -> None:

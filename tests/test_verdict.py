@@ -515,16 +515,38 @@ def test_a_larger_trigger_has_to_be_far_from_clean_models(
     assert against.verdict is Verdict.BACKDOORED
 
 
-@pytest.mark.parametrize(("density", "expected"), [(0.29, Verdict.BACKDOORED), (0.3, Verdict.NO_EVIDENCE)])
+TWINS = [
+    (0.29, False, Verdict.BACKDOORED),  # global pooling
+    (0.3, True, Verdict.BACKDOORED),  # its parent
+    (0.3, False, Verdict.NO_EVIDENCE),
+]
+"""density, whether suspect and reference are kin, the verdict on a trigger that clean networks come near"""
+
+
+@pytest.mark.parametrize(("density", "kin", "expected"), TWINS)
 @pytest.mark.parametrize("images", [True, False])
-def test_where_places_are_seen_a_reference_need_not_share_a_weakness(
-    images: bool, density: float, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+def test_a_reference_that_is_no_twin_need_not_share_a_weakness(
+    images: bool, density: float, kin: bool, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """p 2e-5 and 5e-9: a clean network of digits came to the first beside a clean one of another architecture."""
     larger_known(monkeypatch, nulls, 0.045)
-    given = Given(images=images, reference=True, density=density)
+    given = Given(images=images, reference=True, density=density, kin=kin)
     assert judged(larger((0.0, 0.0, 0.5, 0.0, 0.0, 0.0), 4), given=given).verdict is expected
     assert judged(larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4), given=given).verdict is Verdict.BACKDOORED
+
+
+@pytest.mark.parametrize(("density", "kin", "expected"), TWINS)
+def test_nor_what_commands_a_little(
+    density: float, kin: bool, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p 1e-3, where a clean network for signs came to, and 7e-9."""
+    weighed(monkeypatch, search=0.5)
+    nulls["search/prominence"] = Null(0.05, count=1000)
+    given = Given(reference=True, density=density, kin=kin)
+    for value, verdict in ((0.35, expected), (0.95, Verdict.BACKDOORED)):
+        found = per_class((0.02, 0.0, value, 0.0, 0.0, 0.0), success=0.9)
+        sure = tuple(replace(m, trigger=trigger(0.9 if m.target_class == 2 else 0.0)) for m in found.measurements)
+        assert judged(replace(found, measurements=sure), given=given).verdict is verdict
 
 
 def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_images(
