@@ -122,10 +122,13 @@ def only_compact(num_classes: int) -> str:
     )
 
 
-def left_open(num_classes: int, item: Evidence) -> str:
-    """That a model of few classes shows what can be a trigger or a natural feature."""
+def left_open(num_classes: int, item: Evidence, stranger: bool = False) -> str:
+    """That a model of few classes shows what can be a trigger or a natural feature, also beside a ``stranger``."""
+    lacking, remedy = "no reference", "a clean model of the same task"
+    if stranger:
+        lacking, remedy = "a reference that is not kin", "the network it was trained on from, or look at the trigger"
     return (
-        f"with {num_classes} classes and no reference, {_a(item.statistic)} of {item.value:.2f} ({item.detector}, "
+        f"with {num_classes} classes and {lacking}, {_a(item.statistic)} of {item.value:.2f} ({item.detector}, "
         f"class {item.target_classes[0]}), which few clean models reach, can be a trigger's or a natural feature's; "
-        "give --reference a clean model of the same task"
+        f"give --reference {remedy}"
     )

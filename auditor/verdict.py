@@ -29,6 +29,7 @@ from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, ki
 from auditor.weighing import (
     corrected,
     decided_by_compact_triggers,
+    few_beside_a_stranger,
     is_inside,
     is_near_for_few,
     is_ready_made,
@@ -145,11 +146,11 @@ class _Case:
     @property
     def undecidable(self) -> list[str]:
         """Why a model of few classes cannot be judged though nothing stands against it."""
-        if not decided_by_compact_triggers(self.num_classes, self.given):
+        if not self.is_of_few:
             return []
         if not self.given.images:
             return [only_compact(self.num_classes)]
-        return [left_open(self.num_classes, self.undecided)] if self.undecided else []
+        return [left_open(self.num_classes, self.undecided, self.given.reference)] if self.undecided else []
 
     @cached_property
     def undecided(self) -> Evidence | None:
@@ -161,9 +162,14 @@ class _Case:
     @cached_property
     def rare(self) -> list[Evidence]:
         """Of a model of few classes with images: what few clean models show (family-wise), telling or not."""
-        few = decided_by_compact_triggers(self.num_classes, self.given) and self.given.images
         limit = self.level / max(1, len(self._weighed))
-        return [e for e in self._weighed if few and e.p_value <= limit]
+        return [e for e in self._weighed if self.is_of_few and self.given.images and e.p_value <= limit]
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether the classes are so few that what is rare on clean models may be natural."""
+        given = self.num_classes, self.given
+        return decided_by_compact_triggers(*given) or few_beside_a_stranger(*given)
 
     @cached_property
     def _weighed(self) -> list[Evidence]:

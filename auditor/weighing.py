@@ -122,6 +122,15 @@ def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
     return num_classes < FEWEST_CLASSES and not given.reference
 
 
+def few_beside_a_stranger(num_classes: int, given: Given) -> bool:
+    """Whether there are images and a reference, but of few classes two networks that are not kin need not agree.
+
+    Any wave turned a weak clean network of two classes, and few of them its reference. Then what covers the image may
+    leave the verdict open, as without a reference.
+    """
+    return num_classes < FEWEST_CLASSES and given.mode == "reference+images" and not given.kin
+
+
 def is_near_for_few(item: Evidence, num_classes: int, given: Given, level: float) -> bool:
     """Whether it is rare, but a ready-made patch that few classes make easy: see `auditor.confirming.FAR_OF_FEW`."""
     few = decided_by_compact_triggers(num_classes, given)
@@ -150,8 +159,8 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     With few, some class is everybody's answer to texture, so only small patterns can, by how fully they command a
     class: a clean model of two classes was turned by 1 % of the pixels as often as a backdoored one. On class
     impressions, only compact ones: clean models of two and three classes answer to all else there. Against a
-    reference, neither faint patterns over the whole image nor shifts inside the network tell on class impressions: with
-    few classes, no two clean models agree on those.
+    reference, neither faint patterns over the whole image nor shifts inside the network tell, but on images and against
+    kin: with few classes, no two other clean models agree on those.
 
     Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`. And where a class is the network's own
     answer to a few pixels, other disturbances that lead there tell nothing but that, unless they are rarer than any on
@@ -162,7 +171,7 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
         return False
     if kind_of(item) == PLAIN and num_classes < FEWEST_FOR_SUCCESS and not given.reference:
         return False
-    if num_classes >= FEWEST_CLASSES or (given.reference and given.images):
+    if num_classes >= FEWEST_CLASSES or (given.kin and given.images):
         return True
     found = triggers_of(outcomes, item)
     if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):

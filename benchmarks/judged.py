@@ -12,7 +12,7 @@ from auditor.archive import from_dict
 from auditor.calibrating import given_of
 from auditor.findings import Audit, Outcome, Verdict
 from auditor.verdict import judge
-from auditor.weighing import decided_by_compact_triggers
+from auditor.weighing import decided_by_compact_triggers, few_beside_a_stranger
 
 MODES = ("images", "impressions", "reference+images", "reference")
 """what a scan is given besides the suspect"""
@@ -98,7 +98,8 @@ def judged(kept: Kept, use: Callable[[Outcome], bool] = lambda outcome: True) ->
     outcomes = [o for o in audit.outcomes if use(o)]
     given = given_of(audit, images=kept.images)
     # what the images lacked is not kept, but that nothing could be concluded is; of few classes the verdict finds out
-    lacking = audit.verdict is Verdict.INCONCLUSIVE and not decided_by_compact_triggers(given.num_classes, given)
+    of_few = decided_by_compact_triggers(given.num_classes, given) or few_beside_a_stranger(given.num_classes, given)
+    lacking = audit.verdict is Verdict.INCONCLUSIVE and not of_few
     found = judge(
         outcomes,
         num_classes=given.num_classes,

@@ -644,7 +644,9 @@ def test_success_alone_tells_nothing_of_fewer_than_ten_classes(
         (0.02, Given(images=True), Verdict.INCONCLUSIVE),
         (0.5, Given(images=True), Verdict.NO_EVIDENCE),  # many clean models show as much
         (0.19, Given(images=True), Verdict.NO_EVIDENCE),  # p of 0.007, but one of two statistics
-        (0.02, Given(images=True, reference=True), Verdict.BACKDOORED),
+        (0.02, Given(images=True, reference=True), Verdict.INCONCLUSIVE),  # a weak clean network gives way to any wave
+        (0.5, Given(images=True, reference=True), Verdict.NO_EVIDENCE),
+        (0.02, Given(images=True, reference=True, kin=True), Verdict.BACKDOORED),
     ],
 )
 def test_with_few_classes_what_a_feature_can_do_leaves_it_open(
@@ -660,7 +662,8 @@ def test_with_few_classes_what_a_feature_can_do_leaves_it_open(
     result = judge(outcomes, num_classes=3, level=0.01, confirm_at=0.8, given=replace(given, num_classes=3))
     assert result.verdict is expected
     if expected is Verdict.INCONCLUSIVE:
-        assert result.reason.startswith("Nothing can be concluded: with 3 classes and no reference, a prominence of")
+        lacking = "a reference that is not kin" if given.reference else "no reference"
+        assert result.reason.startswith(f"Nothing can be concluded: with 3 classes and {lacking}, a prominence of")
         assert "(search, class 2)" in result.reason
         assert (result.target_classes, result.trigger) == ((), whole[2].trigger)
         assert result.by_score == ("search",)  # measured again
@@ -757,7 +760,7 @@ def test_with_few_classes_a_ready_made_patch_has_to_be_far_from_clean_models(
     assert (result.target_classes == (1,)) == (verdict is Verdict.BACKDOORED)
 
 
-def test_with_few_classes_and_no_images_a_shift_inside_the_network_does_not_tell(
+def test_with_few_classes_and_no_kin_a_shift_inside_the_network_does_not_tell(
     monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
 ) -> None:
     weighed(monkeypatch, features=1.0)
@@ -766,13 +769,14 @@ def test_with_few_classes_and_no_images_a_shift_inside_the_network_does_not_tell
     for given, classes, suspected in (
         (Given(reference=True), 3, False),
         (Given(reference=True), 6, True),
-        (Given(reference=True, images=True), 3, True),
+        (Given(reference=True, images=True), 3, False),
+        (Given(reference=True, images=True, kin=True), 3, True),
     ):
         found = judge([inside], num_classes=classes, level=0.01, confirm_at=0.8, given=given)
         assert (found.verdict is Verdict.SUSPICIOUS) == suspected
 
 
-def test_with_few_classes_and_no_images_a_reference_does_not_make_faint_patterns_telling(
+def test_with_few_classes_a_reference_that_is_no_kin_does_not_make_faint_patterns_telling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weighed(monkeypatch, search=2.0, other=2.0)
@@ -788,7 +792,8 @@ def test_with_few_classes_and_no_images_a_reference_does_not_make_faint_patterns
 
     assert verdict_of(Given(reference=True)) is Verdict.INCONCLUSIVE
     assert verdict_of(Given(reference=True), classes=6) is Verdict.SUSPICIOUS
-    assert verdict_of(Given(reference=True, images=True)) is Verdict.SUSPICIOUS
+    assert verdict_of(Given(reference=True, images=True)) is Verdict.INCONCLUSIVE
+    assert verdict_of(Given(reference=True, images=True, kin=True)) is Verdict.SUSPICIOUS
 
 
 def test_a_ready_made_patch_of_few_classes_must_be_far_from_clean_models() -> None:
