@@ -75,7 +75,7 @@ TRANSFER_SHARE = 0.5
 SURE_OF = 0.5
 """what the 95 % interval of a confirmed trigger's success must stay above"""
 
-FEWEST_TO_CONFIRM = 10
+FEWEST_TO_CONFIRM = 6
 """held-out images that a success has to rest on: a weak clean model of two classes took all images but four for one of
 them, and these four as well with 4 % of the pixels changed, where its reference took one"""
 

@@ -141,7 +141,7 @@ def test_a_confirmed_trigger_makes_it_backdoored() -> None:
     assert result.trigger.success_rate == 0.9
 
 
-@pytest.mark.parametrize(("images", "verdict"), [(9, Verdict.SUSPICIOUS), (10, Verdict.BACKDOORED)])
+@pytest.mark.parametrize(("images", "verdict"), [(5, Verdict.SUSPICIOUS), (6, Verdict.BACKDOORED)])
 def test_a_success_on_a_handful_of_images_confirms_nothing(images: int, verdict: Verdict) -> None:
     found = per_class(HIGH, success=1.0)
     few = tuple(replace(m, trigger=replace(m.trigger, images=images)) for m in found.measurements if m.trigger)
