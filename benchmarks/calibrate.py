@@ -73,13 +73,24 @@ def rounded(model: Weights, alarm: float) -> Weights:
 Fit = Callable[[Sequence[Sample]], Calibration]
 
 
+def folds(every: Sequence[Sample], fit_to: Fit) -> dict[str, Calibration]:
+    """For each architecture, a calibration that saw no model of it."""
+    architectures = sorted({s.architecture for s in every})
+    return {left_out: fit_to([s for s in every if s.architecture != left_out]) for left_out in architectures}
+
+
+def judged_in(unseen: Mapping[str, Calibration], every: Sequence[Sample]) -> list[Judged]:
+    """The verdict on each sample by the calibration of its architecture's fold."""
+    found = []
+    for sample in every:
+        with using(unseen[sample.architecture]):
+            found.append(judged(sample.kept))
+    return found
+
+
 def out_of_fold(every: Sequence[Sample], fit_to: Fit) -> list[Judged]:
     """The verdict on each sample by a calibration that saw no model of its architecture."""
-    found: dict[int, Judged] = {}
-    for left_out in sorted({s.architecture for s in every}):
-        with using(fit_to([s for s in every if s.architecture != left_out])):
-            found |= {i: judged(s.kept) for i, s in enumerate(every) if s.architecture == left_out}
-    return [found[i] for i in range(len(every))]
+    return judged_in(folds(every, fit_to), every)
 
 
 def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:

@@ -9,15 +9,16 @@ from benchmarks.attacks import Backdoor
 from benchmarks.flaws import Flaw
 from benchmarks.training import Preprocess, Recipe
 
-Split = Literal["develop", "heldout", "fresh", "few", "photographs", "unseen", "copies", "kinds"]
+Split = Literal["develop", "heldout", "fresh", "few", "photographs", "unseen", "copies", "kinds", "drawn"]
 GENERATIONS: tuple[Split, ...] = ("develop", "heldout", "fresh")
 """in the order in which they were made: what a later one shows was not known when an earlier one was looked at"""
 
-SPLITS: tuple[Split, ...] = (*GENERATIONS, "few", "photographs", "unseen", "copies", "kinds")
+SPLITS: tuple[Split, ...] = (*GENERATIONS, "few", "photographs", "unseen", "copies", "kinds", "drawn")
 """``few`` are models of few classes on develop's networks: what can be told of such was decided with them, and neither
 nulls nor weights are fitted to them, since most statistics do not tell there; ``photographs`` are CIFAR-10 networks
 that were trained for long; ``unseen`` ones were trained for a finished release; ``copies`` are trained on from a clean
-parent, which is their reference; ``kinds`` are networks of other kinds and images of other sizes than all of these"""
+parent, which is their reference; ``kinds`` are networks of other kinds and images of other sizes than all of these;
+``drawn`` are drawn at random"""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from benchmarks.attacks import AllToOne, Backdoor, Patch, SourceSpecific
 from benchmarks.catalogue.backdoored import Plan, added, other_maps, patches, whole_image
 from benchmarks.catalogue.clean import hard, plain
 from benchmarks.catalogue.copies import copies
+from benchmarks.catalogue.drawn import drawn
 from benchmarks.catalogue.entry import (
     CIFAR_SCALE,
     FASHION_SCALE,
@@ -237,6 +238,8 @@ def entries(split: Split) -> tuple[Entry, ...]:
         return tuple(replace(e, split=split) for e in unseen(4100))
     if split == "kinds":
         return tuple(replace(e, split=split) for e in kinds(6100))
+    if split == "drawn":
+        return tuple(replace(e, split=split) for e in drawn())
     if split == "copies":
         networks = [family for row in DEVELOP.values() for family in row]
         return tuple(replace(e, split=split) for e in copies(networks, 5100))

@@ -27,7 +27,7 @@ def test_entries_are_unique_and_their_references_clean() -> None:
         assert reference.dataset == entry.dataset
         assert reference.split == entry.split or (entry.split, reference.split) == ("copies", "develop")
         assert entry.parent in (None, entry.reference, reference.parent)
-        long = entry.split in ("photographs", "unseen", "kinds")  # too long for two of each network
+        long = entry.split in ("photographs", "unseen", "kinds", "drawn")  # too long for two of each network
         twin = not entry.backdoors and not long and entry.name not in CROSSED
         if twin or entry.parent:  # a clean model's reference is a twin, a fine-tuned one's its parent
             assert reference.architecture == entry.architecture
@@ -105,7 +105,7 @@ def test_photographs_are_trained_long_and_planted_in_what_they_are_compared_with
 
 
 def test_unseen_models_share_no_network_seed_or_trigger_with_others() -> None:
-    entries, others = BY_SPLIT["unseen"], [e for e in ENTRIES if e.split not in ("unseen", "kinds")]
+    entries, others = BY_SPLIT["unseen"], [e for e in ENTRIES if e.split not in ("unseen", "kinds", "drawn")]
     assert not {e.seed for e in entries} & {e.seed for e in others}
     assert not {repr(b.trigger) for e in entries for b in e.backdoors} & {
         repr(b.trigger) for e in others for b in e.backdoors
@@ -141,7 +141,7 @@ def test_copies_are_compared_with_the_network_that_they_were_trained_on_from() -
 
 
 def test_kinds_are_networks_or_sizes_that_no_other_split_has() -> None:
-    entries, others = BY_SPLIT["kinds"], [e for e in ENTRIES if e.split != "kinds"]
+    entries, others = BY_SPLIT["kinds"], [e for e in ENTRIES if e.split not in ("kinds", "drawn")]
     usual = {e.architecture for e in others}
     assert all(e.architecture not in usual or e.dataset in FORMATS for e in entries)
     assert {e.dataset for e in entries} >= set(FORMATS)
