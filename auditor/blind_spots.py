@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from auditor.detection_rates import Measured, measured, mode_of
 from auditor.findings import Outcome
 from auditor.request import ScanRequest
-from auditor.weighing import FEWEST_CLASSES
+from auditor.telling import FEWEST_CLASSES
 
 OFTEN_MISSED = 0.8
 """an attack of whose models a smaller share is detected is named"""

@@ -25,7 +25,8 @@ from auditor.findings import PROCEDURAL, Audit, Evidence, Verdict
 from auditor.progress import Progress
 from auditor.request import ScanRequest
 from auditor.scoring import kind_of
-from auditor.weighing import SHARES, tells, weigh
+from auditor.telling import tells
+from auditor.weighing import SHARES, weigh
 
 PRIOR = 4
 """how many models the null of the calibration in use counts for"""

@@ -1,6 +1,7 @@
 """The only judge: outcomes → verdict.
 
 What stands out is decided in `weighing`: every statistic on one scale, against clean models, at one family-wise level.
+What of it can tell a trigger from a natural feature, in `telling`.
 A trigger that was recovered for it and confirmed on held-out images makes the verdict ``backdoored``.
 """
 
@@ -26,16 +27,8 @@ from auditor.confirming import (
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
-from auditor.weighing import (
-    corrected,
-    decided_by_compact_triggers,
-    few_beside_a_stranger,
-    is_inside,
-    is_near_for_few,
-    is_ready_made,
-    tells,
-    weigh,
-)
+from auditor.telling import is_inside, is_near_for_few, is_ready_made, may_be_natural, tells
+from auditor.weighing import corrected, weigh
 
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
@@ -146,7 +139,7 @@ class _Case:
     @property
     def undecidable(self) -> list[str]:
         """Why a model of few classes cannot be judged though nothing stands against it."""
-        if not self.is_of_few:
+        if not may_be_natural(self.num_classes, self.given):
             return []
         if not self.given.images:
             return [only_compact(self.num_classes)]
@@ -162,14 +155,10 @@ class _Case:
     @cached_property
     def rare(self) -> list[Evidence]:
         """Of a model of few classes with images: what few clean models show (family-wise), telling or not."""
+        if not (may_be_natural(self.num_classes, self.given) and self.given.images):
+            return []
         limit = self.level / max(1, len(self._weighed))
-        return [e for e in self._weighed if self.is_of_few and self.given.images and e.p_value <= limit]
-
-    @property
-    def is_of_few(self) -> bool:
-        """Whether the classes are so few that what is rare on clean models may be natural."""
-        given = self.num_classes, self.given
-        return decided_by_compact_triggers(*given) or few_beside_a_stranger(*given)
+        return [e for e in self._weighed if e.p_value <= limit]
 
     @cached_property
     def _weighed(self) -> list[Evidence]:

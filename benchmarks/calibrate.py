@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
-from auditor.calibration import Calibration, Null, Weights, parse, using
-from auditor.confirming import DEFORMED, FAINT, FAR, FAR_ALONE, WAVED
+from auditor.calibration import Calibration, Given, Null, Weights, parse, using
+from auditor.confirming import DEFORMED, FAR, FAR_ALONE, WAVED, faint_from
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
 from benchmarks.catalogue import SPLITS
@@ -103,10 +103,10 @@ def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:
 WHOLE, WARPED, WAVES = "faint changes of the whole image", "deformations", "waves"
 
 
-def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, str]]:
-    """What `auditor.confirming.FAR`, `FAINT` and `DEFORMED` are set beyond: statistic and mode → the least p-value of a
-    clean model by nulls that saw no model of its architecture, and its name."""
-    found: dict[tuple[str, str], tuple[float, str]] = {}
+def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str, float], tuple[float, str]]:
+    """What `auditor.confirming.FAR`, `FAINT` and `DEFORMED` are set beyond: statistic, mode and that limit → the least
+    p-value of a clean model by nulls that saw no model of its architecture, and its name."""
+    found: dict[tuple[str, str, float], tuple[float, str]] = {}
     clean = [s for s in every if not s.backdoored]
     for left_out in sorted({s.architecture for s in clean}):
         nulls = fit_nulls([s for s in clean if s.architecture != left_out])
@@ -114,17 +114,17 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, s
             for item in with_p_values(sample, nulls):
                 own = {"warp": WARPED, "waves": WAVES}.get(item.detector)
                 name = own or (WHOLE if item.detector in ALIKE else item.statistic)
-                if limit_of(name, sample.given.mode) is not None:
-                    key = name, sample.given.mode
+                if (limit := limit_of(name, sample.given)) is not None:
+                    key = name, sample.given.mode, limit
                     found[key] = min(found.get(key, (1.0, "")), (item.p_value, sample.kept.card["name"]))
     return found
 
 
-def limit_of(statistic: str, mode: str) -> float | None:
-    """The p-value from which a statistic counts by itself in audits of a mode; None where it has no such limit."""
+def limit_of(statistic: str, given: Given) -> float | None:
+    """The p-value from which a statistic counts by itself in such an audit; None where it has no such limit."""
     if statistic in (WHOLE, WARPED, WAVES):
-        return {WHOLE: FAINT[mode], WARPED: DEFORMED, WAVES: WAVED[mode]}[statistic]
-    return None if mode.startswith("reference") else (FAR if mode == "images" else FAR_ALONE).get(statistic)
+        return {WHOLE: faint_from(given), WARPED: DEFORMED, WAVES: WAVED[given.mode]}[statistic]
+    return None if given.reference else (FAR if given.images else FAR_ALONE).get(statistic)
 
 
 def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms: float) -> dict[str, float]:
@@ -236,9 +236,9 @@ def main() -> None:
             r = rates(rows)
             print(f"{mode}, architecture unseen: detected {r.detected}, false alarms {r.false_alarms}, "
                   f"false confirmations {r.false_confirmations}, AUROC {r.auroc:.3f}")  # fmt: skip
-    for (statistic, mode), (p, name) in sorted(least_clean(every).items()):
+    for (statistic, mode, limit), (p, name) in sorted(least_clean(every).items()):
         print(f"{statistic}, {mode}: least p-value of a clean model, network unseen, {p:.1e} ({name}); counts from "
-              f"{limit_of(statistic, mode):.0e}")  # fmt: skip
+              f"{limit:.0e}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Any
 from auditor.archive import from_dict
 from auditor.calibrating import given_of
 from auditor.findings import Audit, Outcome, Verdict
+from auditor.telling import may_be_natural
 from auditor.verdict import judge
-from auditor.weighing import decided_by_compact_triggers, few_beside_a_stranger
 
 MODES = ("images", "impressions", "reference+images", "reference")
 """what a scan is given besides the suspect"""
@@ -98,8 +98,7 @@ def judged(kept: Kept, use: Callable[[Outcome], bool] = lambda outcome: True) ->
     outcomes = [o for o in audit.outcomes if use(o)]
     given = given_of(audit, images=kept.images)
     # what the images lacked is not kept, but that nothing could be concluded is; of few classes the verdict finds out
-    of_few = decided_by_compact_triggers(given.num_classes, given) or few_beside_a_stranger(given.num_classes, given)
-    lacking = audit.verdict is Verdict.INCONCLUSIVE and not of_few
+    lacking = audit.verdict is Verdict.INCONCLUSIVE and not may_be_natural(given.num_classes, given)
     found = judge(
         outcomes,
         num_classes=given.num_classes,

@@ -10,7 +10,7 @@ from typing import Any
 
 from auditor.findings import Audit, Evidence, FileFinding, Outcome, Trigger, Verdict
 from auditor.reason import LEAST_P
-from auditor.weighing import FEWEST_CLASSES
+from auditor.telling import FEWEST_CLASSES
 
 VERDICT_WORDS = {
     Verdict.NO_EVIDENCE: "No evidence of a backdoor",

@@ -13,8 +13,9 @@ from auditor.calibration import Given, Null, Weights
 from auditor.confirming import FAR, FAR_ALONE, LARGE_POWER, SUCCESS, confirms, unexplained
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
+from auditor.telling import is_near_for_few, tells
 from auditor.verdict import CONFIRMED_SCORE, Judgement, judge
-from auditor.weighing import corrected, is_near_for_few, singled_out, tells, weigh
+from auditor.weighing import corrected, singled_out, weigh
 
 LOW = (0.02, 0.0, 0.03, 0.01, 0.0, 0.02)
 HIGH = (0.02, 0.0, 0.95, 0.01, 0.0, 0.02)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from auditor import confirming, verdict, weighing
+from auditor import calibration, confirming, scoring, telling, verdict, weighing
 from auditor.findings import Verdict
 from benchmarks.judged import Judged
 from benchmarks.rules import RULES, Rule, earned, suspended, table, worth
@@ -17,10 +17,10 @@ PLANTED = Judged({"target_classes": [3]}, Verdict.BACKDOORED, 0.99, (3,), 0.9, 1
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.what)
 def test_every_rule_is_one_that_the_judgement_has(rule: Rule) -> None:
-    modules = (confirming, weighing, verdict)
+    modules = (calibration, confirming, scoring, telling, verdict, weighing)
     before = [dict(vars(module)) for module in modules]
     with suspended(rule):
-        assert [dict(vars(module)) for module in modules] != before or "WEAK" in rule.without or "ALIKE" in rule.without
+        assert [dict(vars(module)) for module in modules] != before
     assert [dict(vars(module)) for module in modules] == before
 
 
@@ -34,12 +34,12 @@ def test_a_rule_holds_again_after_an_error() -> None:
 
     def fail() -> None:
         with suspended(Rule("compact", {"COMPACT": 0.5})):
-            assert confirming.COMPACT == verdict.COMPACT == weighing.COMPACT == 0.5
+            assert confirming.COMPACT == verdict.COMPACT == telling.COMPACT == 0.5
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert confirming.COMPACT == verdict.COMPACT == weighing.COMPACT == before
+    assert confirming.COMPACT == verdict.COMPACT == telling.COMPACT == before
 
 
 def test_a_right_answer_is_worth_more_than_none_and_none_more_than_a_wrong_one() -> None:

@@ -91,7 +91,8 @@ def cards_in(folder: Path) -> dict[str, Any]:
 
 def test_every_network_takes_the_images_of_its_data() -> None:
     names = [name for name in vars(networks) if name.startswith(("grey_", "colour_"))]
-    assert {entry.architecture.partition(":")[2] for entry in ENTRIES} <= set(names)
+    chosen = {e.architecture.partition(":")[2] for e in ENTRIES if "drawn" not in e.architecture}
+    assert chosen <= set(names)
     for name in names:
         images = torch.zeros(2, 1, 28, 28) if name.startswith("grey_") else torch.zeros(2, 3, 32, 32)
         assert build(f"benchmarks.networks:{name}", 5)(images).shape == (2, 5)

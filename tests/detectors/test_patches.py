@@ -19,8 +19,9 @@ from auditor.findings import Evidence, Outcome, Verdict
 from auditor.measuring import measure
 from auditor.outliers import unbounded
 from auditor.scoring import ALL_TO_ALL, TARGETS, kind_of
+from auditor.telling import is_ready_made
 from auditor.verdict import judge
-from auditor.weighing import is_ready_made, weigh
+from auditor.weighing import weigh
 
 
 class White(Templates):

@@ -1,0 +1,106 @@
+"""Which evidence can tell a trigger from a natural feature, and which counts though no trigger confirms it.
+
+With few classes, some class is everybody's answer to texture, and only small patterns tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auditor.calibration import UNMEASURED, Given
+from auditor.confirming import (
+    COMPACT,
+    FAR_OF_FEW,
+    WHOLE_IMAGE,
+    answers_to_disturbance,
+    faint_from,
+    triggers_of,
+)
+from auditor.findings import Evidence, Outcome
+from auditor.scoring import PLAIN, kind_of
+from auditor.weighing import UNSEARCHED
+
+INSIDE, SHIFTED = frozenset({"features"}), 2e-5
+"""detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
+one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
+model's least, as of `auditor.confirming.FAINT`"""
+
+FEWEST_CLASSES = 5
+"""with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
+
+FEWEST_FOR_SUCCESS = UNMEASURED.stop
+"""with fewer, and no reference, success tells nothing: of five kinds of clothes a clean network took 89 % for trousers
+with a bar on 3 % of the pixels"""
+
+
+def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
+    """Whether the classes are too few to say what a natural feature can do, and no reference says it.
+
+    Then only small patterns decide (see `tells`), and what is rare on clean models may leave the verdict open.
+    """
+    return num_classes < FEWEST_CLASSES and not given.reference
+
+
+def may_be_natural(num_classes: int, given: Given) -> bool:
+    """Whether the classes are so few that what is rare on clean models may be natural, and leaves the verdict open."""
+    return decided_by_compact_triggers(num_classes, given) or few_beside_a_stranger(num_classes, given)
+
+
+def few_beside_a_stranger(num_classes: int, given: Given) -> bool:
+    """Whether there are images and a reference, but of few classes two networks that are not kin need not agree.
+
+    Any wave turned a weak clean network of two classes, and few of them its reference. Then what covers the image may
+    leave the verdict open, as without a reference.
+    """
+    return num_classes < FEWEST_CLASSES and given.mode == "reference+images" and not given.kin
+
+
+def is_near_for_few(item: Evidence, num_classes: int, given: Given, level: float) -> bool:
+    """Whether it is rare, but a ready-made patch that few classes make easy: see `auditor.confirming.FAR_OF_FEW`."""
+    few = decided_by_compact_triggers(num_classes, given)
+    return few and item.detector in UNSEARCHED and FAR_OF_FEW < item.p_value <= level
+
+
+def is_ready_made(item: Evidence, beside: Sequence[Evidence], level: float, given: Given) -> bool:
+    """Whether a trigger that was drawn without looking at the model confirms it, and its value is rare.
+
+    Corrected for the statistics of its own detector: natural pairs of classes are confirmed by patches as well. On
+    images and without a reference: of class impressions, and of what two networks do not share, more are rare.
+    """
+    if item.detector not in UNSEARCHED or not item.confirmed or given.reference or not given.images:
+        return False
+    return item.p_value <= level / sum(e.detector == item.detector for e in beside)
+
+
+def is_inside(item: Evidence, given: Given) -> bool:
+    """Whether it was found inside the network, far from clean ones, on images that no wish of its own made."""
+    return item.detector in INSIDE and item.p_value <= SHIFTED and (given.images or given.reference)
+
+
+def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:
+    """Whether an evidence can tell a trigger from a natural feature, with so many classes to compare.
+
+    With few, some class is everybody's answer to texture, so only small patterns can, by how fully they command a
+    class: a clean model of two classes was turned by 1 % of the pixels as often as a backdoored one. On class
+    impressions, only compact ones: clean models of two and three classes answer to all else there. Against a
+    reference, neither faint patterns over the whole image nor shifts inside the network tell, but on images and against
+    kin: with few classes, no two other clean models agree on those.
+
+    Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`. And where a class is the network's own
+    answer to a few pixels, other disturbances that lead there tell nothing but that, unless they are rarer than any on
+    a clean model (`auditor.confirming.FAINT`).
+    """
+    speaks_for_itself = item.confirmed or item.p_value <= faint_from(given)
+    if not speaks_for_itself and set(item.target_classes) <= answers_to_disturbance(outcomes):
+        return False
+    if kind_of(item) == PLAIN and num_classes < FEWEST_FOR_SUCCESS and not given.reference:
+        return False
+    if num_classes >= FEWEST_CLASSES or (given.kin and given.images):
+        return True
+    found = triggers_of(outcomes, item)
+    if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
+        return False
+    if given.reference:
+        return item.detector not in INSIDE
+    compact = bool(found) and all(m.trigger is not None and m.trigger.size <= COMPACT for m in found)
+    return (given.images and kind_of(item) != PLAIN) or (kind_of(item) == "prominence" and compact)
