@@ -32,7 +32,7 @@ slope between drawings and small photos asked for prominences above 1, which the
 
 WEAK = 4.0
 """log odds that a weakness of 1 (`Given.traits`) takes off the score: natural features of weakly trained clean networks
-agree on a class as faint triggers of well trained ones do. Set by hand, see benchmarks/README"""
+agree on a class as faint triggers of well trained ones do. Set by hand, see benchmarks/decisions.md"""
 
 
 OF_LENET = 0.52

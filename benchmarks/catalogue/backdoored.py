@@ -206,7 +206,8 @@ def added(generation: int) -> Iterator[Plan]:
 def planted(family: Family, attacks: Sequence[Backdoor], seed: int) -> Iterator[Entry]:
     """A model of the family for each attack, named after it; the references are its clean ones in turn."""
     for place, attack in enumerate(attacks):
+        name = attack.name.lower().replace("-", "_").replace(" ", "_")
         yield Entry(
-            f"{family.name}_{attack.name.lower().replace('-', '_')}", family.dataset, family.architecture,
+            f"{family.name}_{name}", family.dataset, family.architecture,
             seed + place, f"{family.name}_clean{1 + place}", family.recipe, (attack,), preprocess=family.preprocess,
         )  # fmt: skip

@@ -32,6 +32,7 @@ from benchmarks.catalogue.kinds import kinds
 from benchmarks.catalogue.ordinary import ordinary
 from benchmarks.catalogue.perceptrons import perceptrons
 from benchmarks.catalogue.photographs import photographs
+from benchmarks.catalogue.some_classes import some_classes
 from benchmarks.catalogue.unseen import unseen
 from benchmarks.training import Recipe
 
@@ -258,7 +259,7 @@ def entries(split: Split) -> tuple[Entry, ...]:
     others = [*few_and_many(generation, seed + 400), *of_the_paper(generation, seed + 470)]
     others += () if generation else without_norm(seed + 950)
     others += favoured(generation, families, seed + 1300)
-    later = () if generation else (*perceptrons(5300), *first_networks(5500), *ordinary(5700))
+    later = () if generation else (*perceptrons(5300), *first_networks(5500), *ordinary(5700), *some_classes(8300))
     attacks = list(backdoored(generation, families, seed + 500))
     queues = [spread(attacks), spread(hard_ones), [e for models in clean for e in models[2:]], others]
     joined = few_classes(seed + 1100, fresh=True) if split == "fresh" else ()  # later, so at the end
