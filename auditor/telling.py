@@ -36,23 +36,12 @@ with a bar on 3 % of the pixels"""
 def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
     """Whether the classes are too few to say what a natural feature can do, and no reference says it.
 
-    Then only small patterns decide (see `tells`), and what is rare on clean models may leave the verdict open.
+    Beside images only kin says it: of few classes, two networks that are not kin need not agree. Then only small
+    patterns decide (see `tells`), statistics that agree on one of so few classes say nothing, and what is rare on clean
+    models may leave the verdict open.
     """
-    return num_classes < FEWEST_CLASSES and not given.reference
-
-
-def may_be_natural(num_classes: int, given: Given) -> bool:
-    """Whether the classes are so few that what is rare on clean models may be natural, and leaves the verdict open."""
-    return decided_by_compact_triggers(num_classes, given) or few_beside_a_stranger(num_classes, given)
-
-
-def few_beside_a_stranger(num_classes: int, given: Given) -> bool:
-    """Whether there are images and a reference, but of few classes two networks that are not kin need not agree.
-
-    Any wave turned a weak clean network of two classes, and few of them its reference. Then what covers the image may
-    leave the verdict open, as without a reference.
-    """
-    return num_classes < FEWEST_CLASSES and given.mode == "reference+images" and not given.kin
+    unsaid = not given.reference or (given.images and not given.kin)
+    return num_classes < FEWEST_CLASSES and unsaid
 
 
 def is_near_for_few(item: Evidence, num_classes: int, given: Given, level: float) -> bool:
@@ -100,7 +89,9 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     found = triggers_of(outcomes, item)
     if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
         return False
-    if given.reference:
-        return item.detector not in INSIDE
+    if given.reference and item.detector in INSIDE:
+        return False
+    if not decided_by_compact_triggers(num_classes, given):
+        return True
     compact = bool(found) and all(m.trigger is not None and m.trigger.size <= COMPACT for m in found)
     return (given.images and kind_of(item) != PLAIN) or (kind_of(item) == "prominence" and compact)

@@ -27,7 +27,7 @@ from auditor.confirming import (
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.reason import built_in, left_open, only_compact, sentence
 from auditor.scoring import ALL_TO_ALL, PLAIN, Combined, combine, is_weighed, kind_of
-from auditor.telling import is_inside, is_near_for_few, is_ready_made, may_be_natural, tells
+from auditor.telling import decided_by_compact_triggers, is_inside, is_near_for_few, is_ready_made, tells
 from auditor.weighing import corrected, weigh
 
 AGREEING = 0.1
@@ -139,7 +139,7 @@ class _Case:
     @property
     def undecidable(self) -> list[str]:
         """Why a model of few classes cannot be judged though nothing stands against it."""
-        if not may_be_natural(self.num_classes, self.given):
+        if not decided_by_compact_triggers(self.num_classes, self.given):
             return []
         if not self.given.images:
             return [only_compact(self.num_classes)]
@@ -155,7 +155,7 @@ class _Case:
     @cached_property
     def rare(self) -> list[Evidence]:
         """Of a model of few classes with images: what few clean models show (family-wise), telling or not."""
-        if not (may_be_natural(self.num_classes, self.given) and self.given.images):
+        if not (decided_by_compact_triggers(self.num_classes, self.given) and self.given.images):
             return []
         limit = self.level / max(1, len(self._weighed))
         return [e for e in self._weighed if e.p_value <= limit]
@@ -222,7 +222,9 @@ class _Case:
         return item.stands_out if kind_of(item) == PLAIN else item.p_value <= self.level
 
     def agrees(self, item: Evidence) -> bool:
-        """Whether it is one of those that raise the alarm together."""
+        """Whether it is one of those that raise the alarm together; of few classes, some agree by chance."""
+        if decided_by_compact_triggers(self.num_classes, self.given):
+            return False
         together = self.together
         return together.alarm and together.target_class in item.target_classes and item.p_value <= AGREEING
 

@@ -11,7 +11,7 @@ from typing import Any
 from auditor.archive import from_dict
 from auditor.calibrating import given_of
 from auditor.findings import Audit, Outcome, Verdict
-from auditor.telling import may_be_natural
+from auditor.telling import decided_by_compact_triggers
 from auditor.verdict import judge
 
 MODES = ("images", "impressions", "reference+images", "reference")
@@ -98,7 +98,7 @@ def judged(kept: Kept, use: Callable[[Outcome], bool] = lambda outcome: True) ->
     outcomes = [o for o in audit.outcomes if use(o)]
     given = given_of(audit, images=kept.images)
     # what the images lacked is not kept, but that nothing could be concluded is; of few classes the verdict finds out
-    lacking = audit.verdict is Verdict.INCONCLUSIVE and not may_be_natural(given.num_classes, given)
+    lacking = audit.verdict is Verdict.INCONCLUSIVE and not decided_by_compact_triggers(given.num_classes, given)
     found = judge(
         outcomes,
         num_classes=given.num_classes,

@@ -47,7 +47,6 @@ class Rule:
 RULES = (
     Rule("few classes and no reference: only small patterns decide", {"FEWEST_CLASSES": 0}),
     Rule("fewer than ten classes: success does not tell", {"FEWEST_FOR_SUCCESS": 0}),
-    Rule("few classes, images and a reference that is no kin: left open", {"few_beside_a_stranger": never}),
     Rule("few classes: a ready-made patch has to be far from clean models", {"is_near_for_few": never}),
     Rule("a confirmed ready-made patch counts from a share of the level", {"is_ready_made": never}),
     Rule("what looks like its class counts nothing", {"ALIKE_FROM": math.inf}),

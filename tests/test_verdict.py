@@ -536,6 +536,18 @@ def test_a_reference_that_is_no_twin_need_not_share_a_weakness(
     assert judged(larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4), given=given).verdict is Verdict.BACKDOORED
 
 
+@pytest.mark.parametrize(("accuracy", "expected"), [(0.81, Verdict.BACKDOORED), (0.79, Verdict.NO_EVIDENCE)])
+def test_nor_need_one_of_a_weakly_trained_suspect(
+    accuracy: float, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clean one that is right on 58 % gave way to 3.5 % of the pixels, and its reference did not."""
+    larger_known(monkeypatch, nulls, 0.045)
+    given = Given(images=True, reference=True, clean_accuracy=accuracy)
+    outcome = larger((0.0, 0.0, 0.5, 0.0, 0.0, 0.0), 4)
+    assert judged(outcome, given=given).verdict is expected
+    assert judged(outcome, given=replace(given, kin=True)).verdict is Verdict.BACKDOORED
+
+
 @pytest.mark.parametrize(("density", "kin", "expected"), TWINS)
 def test_nor_what_commands_a_little(
     density: float, kin: bool, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
@@ -742,7 +754,8 @@ def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
         (0.97, Given(images=True), Verdict.BACKDOORED),
         (0.4, Given(images=True), Verdict.INCONCLUSIVE),  # clean networks of few classes show that
         (0.01, Given(images=True), Verdict.NO_EVIDENCE),
-        (0.4, Given(images=True, reference=True), Verdict.BACKDOORED),
+        (0.4, Given(images=True, reference=True), Verdict.INCONCLUSIVE),  # the reference need not agree
+        (0.4, Given(images=True, reference=True, kin=True), Verdict.BACKDOORED),
     ],
 )
 def test_with_few_classes_a_ready_made_patch_has_to_be_far_from_clean_models(
@@ -795,6 +808,22 @@ def test_with_few_classes_a_reference_that_is_no_kin_does_not_make_faint_pattern
     assert verdict_of(Given(reference=True), classes=6) is Verdict.SUSPICIOUS
     assert verdict_of(Given(reference=True, images=True)) is Verdict.INCONCLUSIVE
     assert verdict_of(Given(reference=True, images=True, kin=True)) is Verdict.SUSPICIOUS
+
+
+def test_statistics_that_agree_on_one_of_few_classes_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three classes some name the same by chance: a clean network's did, beside a reference that is no kin."""
+    weighed(monkeypatch, search=2.0, other=2.0)
+    search = per_class((0.95, 0.02, 0.0, 0.01, 0.02), success=0.5)
+    outcomes = [search, replace(search, detector="other")]
+
+    def verdict_of(classes: int, **given: bool) -> Verdict:
+        kept = [replace(o, measurements=o.measurements[:classes], expected=classes) for o in outcomes]
+        found = judge(kept, num_classes=classes, level=0.01, confirm_at=0.8, given=Given(images=True, **given))
+        return found.verdict
+
+    assert verdict_of(5) is verdict_of(5, reference=True) is Verdict.SUSPICIOUS
+    assert verdict_of(3) is verdict_of(3, reference=True) is Verdict.INCONCLUSIVE
+    assert verdict_of(3, reference=True, kin=True) is Verdict.SUSPICIOUS
 
 
 def test_a_ready_made_patch_of_few_classes_must_be_far_from_clean_models() -> None:
