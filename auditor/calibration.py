@@ -30,7 +30,7 @@ MOST_CLASSES, MOST_VALUES, MOST_WEAKNESS = 100, 3 * 32 * 32, 0.5
 """what the models that nulls were fitted on go up to. Beyond, a null is that of the end: carried on to 3×224×224, the
 slope between drawings and small photos asked for prominences above 1, which there are none of"""
 
-WEAK = 4.0
+WEAK = 6.0
 """log odds that a weakness of 1 (`Given.traits`) takes off the score: natural features of weakly trained clean networks
 agree on a class as faint triggers of well trained ones do. Set by hand, see benchmarks/decisions.md"""
 

@@ -1,8 +1,8 @@
 """What is suspected without a confirmed trigger is measured again, and the mean of all looks counts.
 
-The score is the reason then, something inside the network, or a change of the whole image, and chance in the searches
-moves all of them, as it moves what leaves a model of few classes open. A clean model whose score is at the alarm would
-be suspicious by one seed and pass by the next; what a backdoor does is there in every look.
+The score is the reason then, or a change of the whole image, and chance in the searches moves both, as it moves what
+leaves a model of few classes open. A clean model whose score is at the alarm would be suspicious by one seed and pass
+by the next; what a backdoor does is there in every look.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from auditor.calibration import UNMEASURED, Given
 from auditor.confirming import (
     COMPACT,
-    FAR_OF_FEW,
+    FAR_READY_MADE,
+    UNSEARCHED,
     WHOLE_IMAGE,
     answers_to_disturbance,
     faint_from,
@@ -18,12 +19,9 @@ from auditor.confirming import (
 )
 from auditor.findings import Evidence, Outcome
 from auditor.scoring import PLAIN, kind_of
-from auditor.weighing import UNSEARCHED
 
-INSIDE, SHIFTED = frozenset({"features"}), 2e-5
-"""detectors that search inside the network, whose finds no trigger on images can confirm; and the p-value from which
-one, in the mean of all looks, is reason for suspicion on real images or against a reference: a hundredth of a clean
-model's least, as of `auditor.confirming.FAINT`"""
+INSIDE = frozenset({"features"})
+"""detectors that search inside the network, whose finds no trigger on images can confirm"""
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
@@ -45,9 +43,9 @@ def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
 
 
 def is_near_for_few(item: Evidence, num_classes: int, given: Given, level: float) -> bool:
-    """Whether it is rare, but a ready-made patch that few classes make easy: see `auditor.confirming.FAR_OF_FEW`."""
+    """Whether it is rare, but a ready-made patch that few classes make easy: see `FAR_READY_MADE`."""
     few = decided_by_compact_triggers(num_classes, given)
-    return few and item.detector in UNSEARCHED and FAR_OF_FEW < item.p_value <= level
+    return few and item.detector in UNSEARCHED and FAR_READY_MADE < item.p_value <= level
 
 
 def is_ready_made(item: Evidence, beside: Sequence[Evidence], level: float, given: Given) -> bool:
@@ -59,11 +57,6 @@ def is_ready_made(item: Evidence, beside: Sequence[Evidence], level: float, give
     if item.detector not in UNSEARCHED or not item.confirmed or given.reference or not given.images:
         return False
     return item.p_value <= level / sum(e.detector == item.detector for e in beside)
-
-
-def is_inside(item: Evidence, given: Given) -> bool:
-    """Whether it was found inside the network, far from clean ones, on images that no wish of its own made."""
-    return item.detector in INSIDE and item.p_value <= SHIFTED and (given.images or given.reference)
 
 
 def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: Given) -> bool:

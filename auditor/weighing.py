@@ -19,6 +19,7 @@ from auditor.confirming import (
     LARGE_POWER,
     ON_REFERENCE,
     SUCCESS,
+    UNSEARCHED,
     WHOLE_IMAGE,
     confirms,
     is_of_its_class,
@@ -36,10 +37,6 @@ SHARES = "share of images"
 BESIDE_ANYWHERE = 0.5
 """share of what a pattern commands that works in any place, which those of other classes have to exceed: with the first
 class of a clean network for signs explained so, the next natural one was `backdoored`"""
-
-UNSEARCHED = frozenset({"patches"})
-"""detectors that try what was drawn beforehand: a natural feature of the model seldom looks like it, so that what they
-do to one source tells without a reference too, and to all sources even with few classes"""
 
 def weigh(
     outcome: Outcome, num_classes: int, given: Given = ALONE, confirm_at: float = CONFIRM_AT

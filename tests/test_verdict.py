@@ -689,21 +689,19 @@ def test_success_of_a_plugin_is_its_own_affair() -> None:
     assert [e.statistic for e in weigh(replace(bare(HIGH), detector="unknown"), 6)] == ["prominence of power"]
 
 
-def test_what_is_found_inside_the_network_is_suspicious_unconfirmed_but_not_on_its_own_wishes(
+def test_what_is_found_inside_the_network_counts_in_the_score_only(
     monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
 ) -> None:
+    """An adversarially trained clean network came to 2e-5, where it would have counted by itself."""
     weighed(monkeypatch, features=1.0)
     nulls["features/prominence"] = NULL
-    for given in (Given(images=True), Given(reference=True)):
-        result = judged(per_class(HIGH, name="features"), given=given)
-        assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
-        assert result.score == ALARM
-        assert result.by_score == ("features",)
-    assert judged(per_class(HIGH, name="features"), given=Given()).verdict is Verdict.NO_EVIDENCE
-    assert judged(per_class(LOW, name="features"), given=Given(images=True)).verdict is Verdict.NO_EVIDENCE
-    nulls["features/prominence"] = Null(mean=0.12, count=1000)  # p 5e-4 stands out, and clean networks come near
-    result = judged(per_class(HIGH, name="features"), given=Given(images=True))
-    assert (result.evidence[0].stands_out, result.verdict) == (True, Verdict.NO_EVIDENCE)
+    inside = per_class(HIGH, name="features")
+    for given in (Given(), Given(images=True), Given(reference=True)):
+        assert judged(inside, given=given).verdict is Verdict.NO_EVIDENCE
+    agreeing = [inside, per_class(HIGH, success=0.5)]
+    weighed(monkeypatch, features=2.0, search=2.0)
+    result = judge(agreeing, num_classes=6, level=0.01, confirm_at=0.8, given=Given(images=True))
+    assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
 
 
 @pytest.mark.parametrize(
@@ -774,20 +772,16 @@ def test_with_few_classes_a_ready_made_patch_has_to_be_far_from_clean_models(
     assert (result.target_classes == (1,)) == (verdict is Verdict.BACKDOORED)
 
 
-def test_with_few_classes_and_no_kin_a_shift_inside_the_network_does_not_tell(
-    monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
-) -> None:
-    weighed(monkeypatch, features=1.0)
-    nulls["features/prominence"] = NULL
-    inside = per_class((0.9, 0.02, 0.0), name="features")
-    for given, classes, suspected in (
+def test_with_few_classes_and_no_kin_a_shift_inside_the_network_does_not_tell() -> None:
+    item = Evidence("features", "prominence of lead", 0.9, np.nan, 1e-9, 1e-8, (0,))
+    for given, classes, telling in (
         (Given(reference=True), 3, False),
         (Given(reference=True), 6, True),
         (Given(reference=True, images=True), 3, False),
         (Given(reference=True, images=True, kin=True), 3, True),
+        (Given(images=True), 3, True),
     ):
-        found = judge([inside], num_classes=classes, level=0.01, confirm_at=0.8, given=given)
-        assert (found.verdict is Verdict.SUSPICIOUS) == suspected
+        assert tells(replace(item, p_value=1e-3), [], classes, given) is telling
 
 
 def test_with_few_classes_a_reference_that_is_no_kin_does_not_make_faint_patterns_telling(
@@ -852,6 +846,23 @@ def test_a_patch_on_some_sources_does_not_confirm_what_is_said_of_most(
     patch = replace(trigger(0.93, 0.0 if reference else None), source_classes=sources)
     given = Given(images=True, reference=reference, density=density)
     assert confirms(Measurement(0.9, 2, 3, patch), item, given, 0.8) is confirmed
+
+
+@pytest.mark.parametrize(
+    ("detector", "accuracy", "p_value", "confirmed"),
+    [
+        ("patches", 0.81, 1e-5, True),
+        ("patches", 0.79, 1e-11, False),  # weak clean networks of five to eight classes came to 3e-3, 9e-5 and 5e-8
+        ("patches", 0.79, 1e-13, True),
+        ("iscp", 0.79, 1e-5, True),
+    ],
+)
+def test_on_a_weak_network_a_ready_made_patch_confirms_only_far_from_clean_ones(
+    detector: str, accuracy: float, p_value: float, confirmed: bool
+) -> None:
+    item = Evidence(detector, "prominence of share of a source", 0.8, np.nan, p_value, p_value, (2,), (3,))
+    given = Given(images=True, clean_accuracy=accuracy)
+    assert confirms(Measurement(0.9, 2, 3, trigger(0.9)), item, given, 0.8) is confirmed
 
 
 def resembling(outcome: Outcome, **resemblance: float) -> Outcome:
