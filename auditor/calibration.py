@@ -40,9 +40,9 @@ OF_LENET = 0.52
 only beyond it do clean models show more. A null that falls for networks with global pooling flags them"""
 
 
-UNMEASURED = range(5, 10)
-"""numbers of classes of which there were no models to learn from: carried on from ten and more, nulls fall with them,
-but with fewer classes a natural feature can do more"""
+AS_TEN = range(5, 10)
+"""numbers of classes that are judged as ten: from a hundred to ten nulls fall, but with fewer a natural feature can do
+as much. Slopes that fall on, or rise again below ten, judge clean models no better (benchmarks/decisions.md)"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Given:
 
         No larger than those of the models that the shipped calibration knows.
         """
-        classes = UNMEASURED.stop if self.num_classes in UNMEASURED else max(2, self.num_classes)
+        classes = AS_TEN.stop if self.num_classes in AS_TEN else max(2, self.num_classes)
         accuracy = USUAL_ACCURACY if self.clean_accuracy is None else self.clean_accuracy
         return {
             "classes": math.log10(min(MOST_CLASSES, classes) / 10),

@@ -57,10 +57,6 @@ FAR_READY_MADE = 1e-12
 with a mark at its top is a 7 to clean networks as well (8e-9 at least of 40, one of ten seeds of one model; 4e-16 at
 most of 18 planted patches), and three weak ones of five to eight classes came to 3e-3, 9e-5 and 5e-8"""
 
-NEARLY_ALL = 0.95
-"""success from which a pattern beyond the compact ones confirms on the suspect's own impressions: on clean networks
-with large hidden layers 3 % of the pixels turn up to 92 % of them into the class that noise looks like"""
-
 LIKENESS, ALIKE_FROM = "resemblance", 0.7
 """name of a number that a detector tells beside its measurement, and from where on a pattern is made of what images of
 its class show"""
@@ -109,12 +105,10 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
 
     A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
     confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
-    inside of a sign turns as many on a clean model. On the suspect's own impressions it has to turn `NEARLY_ALL`.
+    inside of a sign turns as many on a clean model.
     """
     trigger = measurement.trigger
     if trigger is None or is_of_its_class(measurement) or not is_confirmed(trigger, confirm_at):
-        return False
-    if trigger.size > COMPACT and given.mode == "impressions" and trigger.success_rate < NEARLY_ALL:
         return False
     weak = given.traits["weakness"] >= WEAKLY_TRAINED
     if weak and item.detector in UNSEARCHED and item.p_value > FAR_READY_MADE:

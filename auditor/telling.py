@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auditor.calibration import UNMEASURED, Given
+from auditor.calibration import AS_TEN, Given
 from auditor.confirming import (
     COMPACT,
     FAR_READY_MADE,
@@ -26,7 +26,7 @@ INSIDE = frozenset({"features"})
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
 
-FEWEST_FOR_SUCCESS = UNMEASURED.stop
+FEWEST_FOR_SUCCESS = AS_TEN.stop
 """with fewer, and no reference, success tells nothing: of five kinds of clothes a clean network took 89 % for trousers
 with a bar on 3 % of the pixels"""
 

@@ -217,9 +217,11 @@ class _Case:
         """Whether a value is rare enough on clean models for a confirmed trigger to decide the verdict.
 
         Success alone, however little the patterns command, is nearest on clean ones (trained on attacks, say): it has
-        to stand out among all statistics.
+        to stand out among all statistics. So has everything on the suspect's own impressions, which give way to what
+        noise looks like to it: eight pixels made bags of 84 % of them to a clean network of six kinds of clothes.
         """
-        return item.stands_out if kind_of(item) == PLAIN else item.p_value <= self.level
+        nearest = kind_of(item) == PLAIN or self.given.mode == "impressions"
+        return item.stands_out if nearest else item.p_value <= self.level
 
     def agrees(self, item: Evidence) -> bool:
         """Whether it is one of those that raise the alarm together; of few classes, some agree by chance."""

@@ -573,20 +573,6 @@ def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_im
     assert judged(outcome, given=Given(images=True)).verdict is Verdict.BACKDOORED
 
 
-def test_alone_a_larger_trigger_has_to_turn_nearly_all(
-    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """3 % of the pixels turned up to 92 % of a clean network's own impressions into the class that noise looks like."""
-    larger_known(monkeypatch, nulls, 0.045)
-    for success, alone in ((0.94, False), (0.95, True)):
-        outcome = larger((0.0, 0.0, 0.97, 0.0, 0.0, 0.0), 4, success)
-        assert (judged(outcome, given=Given()).verdict is Verdict.BACKDOORED) == alone
-        assert judged(outcome, given=Given(images=True)).verdict is Verdict.BACKDOORED
-        assert judged(outcome, given=Given(reference=True)).verdict is Verdict.BACKDOORED
-    compact = larger((0.0, 0.0, 0.97, 0.0, 0.0, 0.0), 1, 0.9)
-    assert judged(compact, given=Given()).verdict is Verdict.BACKDOORED
-
-
 def test_what_only_agrees_with_others_confirms_nothing(
     monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
 ) -> None:
@@ -919,7 +905,27 @@ def test_one_that_commands_more_than_natural_ones_do_is(monkeypatch: pytest.Monk
     for larger, verdict in ((0.69, Verdict.NO_EVIDENCE), (0.71, Verdict.BACKDOORED)):
         outcome = resembling(with_success(per_class(NATURAL)), of2=0.9)
         found = (replace(m, extras={**m.extras, LARGE_POWER: larger * (m.value > 0.3)}) for m in outcome.measurements)
-        assert judged(replace(outcome, measurements=tuple(found))).verdict is verdict
+        result = judged(replace(outcome, measurements=tuple(found)), given=Given(images=True))
+        assert result.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        (Given(), Verdict.NO_EVIDENCE),  # a clean network of six kinds of clothes: eight pixels of a bag's edge
+        (Given(images=True), Verdict.BACKDOORED),
+        (Given(reference=True), Verdict.BACKDOORED),
+    ],
+)
+def test_alone_a_compact_trigger_decides_only_what_stands_out_among_all(
+    given: Given, verdict: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed(monkeypatch, search=0.5, other=0.5)
+    nulls["search/prominence"] = Null(0.061, count=1000)  # p 8e-3: below the level, not below half of it
+    outcomes = [with_success(per_class(NATURAL)), per_class((0.0,) * 6, name="other")]
+    result = judge(outcomes, num_classes=6, level=0.01, confirm_at=0.8, given=given)
+    assert 0.005 < min(e.p_value for e in result.evidence if e.statistic != PLAIN) < 0.01
+    assert result.verdict is verdict
 
 
 def test_a_planted_class_is_named_beside_a_natural_one(monkeypatch: pytest.MonkeyPatch) -> None:
