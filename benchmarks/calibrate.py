@@ -28,7 +28,7 @@ import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Given, Null, Weights, parse, using
-from auditor.confirming import DEFORMED, FAR, FAR_ALONE, WAVED, faint_from
+from auditor.confirming import DEFORMED, FAR, WAVED, faint_from
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
 from benchmarks.catalogue import SPLITS
@@ -124,7 +124,7 @@ def limit_of(statistic: str, given: Given) -> float | None:
     """The p-value from which a statistic counts by itself in such an audit; None where it has no such limit."""
     if statistic in (WHOLE, WARPED, WAVES):
         return {WHOLE: faint_from(given), WARPED: DEFORMED, WAVES: WAVED[given.mode]}[statistic]
-    return None if given.reference else (FAR if given.images else FAR_ALONE).get(statistic)
+    return None if given.reference else FAR.get(statistic)
 
 
 def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms: float) -> dict[str, float]:

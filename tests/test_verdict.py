@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auditor.calibration import Given, Null, Weights
-from auditor.confirming import FAR, FAR_ALONE, LARGE_POWER, SUCCESS, confirms, unexplained
+from auditor.confirming import LARGE_POWER, SUCCESS, confirms, unexplained
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Trigger, Verdict
 from auditor.scoring import ALL_TO_ALL, LARGER, PLAIN, TARGETS, kind_of
 from auditor.telling import is_near_for_few, tells
@@ -560,17 +560,6 @@ def test_nor_what_commands_a_little(
         found = per_class((0.02, 0.0, value, 0.0, 0.0, 0.0), success=0.9)
         sure = tuple(replace(m, trigger=trigger(0.9 if m.target_class == 2 else 0.0)) for m in found.measurements)
         assert judged(replace(found, measurements=sure), given=given).verdict is verdict
-
-
-def test_alone_a_larger_trigger_has_to_be_further_from_clean_models_than_with_images(
-    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """p 1e-8, between the two limits: the inside of a sign comes that far on impressions of clean networks."""
-    larger_known(monkeypatch, nulls, 0.05)
-    outcome = larger((0.0, 0.0, 0.9, 0.0, 0.0, 0.0), 4)
-    assert FAR_ALONE[LARGER] < judged(outcome, given=Given()).evidence[-1].p_value < FAR[LARGER]
-    assert judged(outcome, given=Given()).verdict is not Verdict.BACKDOORED
-    assert judged(outcome, given=Given(images=True)).verdict is Verdict.BACKDOORED
 
 
 def test_what_only_agrees_with_others_confirms_nothing(
