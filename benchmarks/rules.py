@@ -36,6 +36,11 @@ def never(*arguments: object) -> bool:
     return False
 
 
+def no_class(*arguments: object) -> frozenset[int]:
+    """A set of classes that holds none."""
+    return frozenset()
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule of the judgement: what it asks for, and what its names are without it."""
@@ -53,6 +58,7 @@ RULES = (
     Rule("but where it commands much", {"ALIKE_TO": math.inf, "ALIKE_LARGER_TO": math.inf}),
     Rule("what works anywhere counts nothing", {"ANYWHERE_FROM": math.inf}),
     Rule("but where it commands much", {"ANYWHERE_TO": math.inf}),
+    Rule("what else leads to a class that gives way by itself tells nothing", {"answers_to_disturbance": no_class}),
     Rule("beside what works anywhere, others count by what is beyond half of it", {"BESIDE_ANYWHERE": 0.0}),
     Rule("what a reference shows too confirms nothing", {"TRANSFER_SHARE": math.inf}),
     Rule("a success rests on six images at least, its interval above a half", {"FEWEST_TO_CONFIRM": 0, "SURE_OF": 0.0}),
