@@ -107,8 +107,7 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     trigger = measurement.trigger
     if trigger is None or is_of_its_class(measurement) or not is_confirmed(trigger, confirm_at):
         return False
-    weak = given.traits["weakness"] >= WEAKLY_TRAINED
-    if weak and item.detector in UNSEARCHED and item.p_value > FAR_READY_MADE:
+    if is_weak(given) and item.detector in UNSEARCHED and item.p_value > FAR_READY_MADE:
         return False
     if is_no_twin(given) and item.p_value > FAR_BESIDE.get(kind_of(item), 1.0):
         return False
@@ -131,8 +130,12 @@ def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:
 def is_no_twin(given: Given) -> bool:
     """Whether there is a reference that need not share the suspect's weaknesses: neither was trained on from the other,
     and places differ to these networks, or the suspect is weakly trained."""
-    weak = given.traits["weakness"] >= WEAKLY_TRAINED
-    return given.reference and not given.kin and (given.density >= PLACES_SEEN or weak)
+    return given.reference and not given.kin and (given.density >= PLACES_SEEN or is_weak(given))
+
+
+def is_weak(given: Given) -> bool:
+    """Whether the suspect is weakly trained: see `WEAKLY_TRAINED`."""
+    return given.traits["weakness"] >= WEAKLY_TRAINED
 
 
 def faint_from(given: Given) -> float:

@@ -1,4 +1,4 @@
-"""Which evidence can tell a trigger from a natural feature, and which counts though no trigger confirms it.
+"""Which evidence can tell a trigger from a natural feature, and whether a ready-made patch is enough by itself.
 
 With few classes, some class is everybody's answer to texture, and only small patterns tell.
 """
