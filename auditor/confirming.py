@@ -45,14 +45,19 @@ WAVED = {mode: max(limit, DEFORMED) for mode, limit in FAINT.items()}
 """the same of a wave that nobody searched for, which counts from where a deformation does: clean models come to 2e-4 at
 least"""
 
-UNSEARCHED = frozenset({"patches"})
-"""detectors that try what was drawn beforehand: a natural feature of the model seldom looks like it, so that what they
+READY_MADE = frozenset({"patches"})
+"""detectors that try patches drawn beforehand: a natural feature of the model seldom looks like one, so that what they
 do to one source tells without a reference too, and to all sources even with few classes"""
 
+UNSEARCHED, UNSEARCHED_AT = READY_MADE | {"waves"}, 0.5
+"""all that try what was drawn beforehand, and the success from which that works: it is seldom the trigger itself, so a
+planted one turns fewer images by it"""
+
 FAR_READY_MADE = 1e-12
-"""p-value from which such a patch tells with few classes and no reference, or confirms on a weakly trained network: a 1
-with a mark at its top is a 7 to clean networks as well (8e-9 at least of 40, one of ten seeds of one model; 4e-16 at
-most of 18 planted patches), and three weak ones of five to eight classes came to 3e-3, 9e-5 and 5e-8"""
+"""p-value from which a ready-made patch is reason for suspicion unconfirmed (clean models of five classes and more come
+to 2e-5 at least), tells with few classes and no reference, or confirms on a weakly trained network: a 1 with a mark at
+its top is a 7 to clean networks as well (8e-9 at least of 40, one of ten seeds of one model; 4e-16 at most of 18
+planted patches), and three weak ones of five to eight classes came to 3e-3, 9e-5 and 5e-8"""
 
 LIKENESS, ALIKE_FROM = "resemblance", 0.7
 """name of a number that a detector tells beside its measurement, and from where on a pattern is made of what images of
@@ -97,8 +102,9 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     suspect, which answers to more than its reference does. And only far from clean models (`far_enough`): what was
     searched on one network does often nothing to another. One for some sources confirms no map of all, nor, without a
     reference or where `is_no_twin`, that most are sent to one class: a clean network of digits that had seen five times
-    as many 2 as others took 93 % of the 3 and 5 with a patch for one. And none that `is_of_its_class`. What is compared
-    with a reference that need not share its weaknesses (`is_no_twin`) has to be `FAR_BESIDE`.
+    as many 2 as others took 93 % of the 3 and 5 with a patch for one; unless it is `far_enough`. And none that
+    `is_of_its_class`. What is compared with a reference that need not share its weaknesses (`is_no_twin`) has to be
+    `FAR_BESIDE`.
 
     A trigger beyond the compact ones confirms that compact patterns command a class. Without a reference it does not
     confirm what larger ones do, or on class impressions how many they turn, unless clean models are far from it: the
@@ -107,7 +113,7 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     trigger = measurement.trigger
     if trigger is None or is_of_its_class(measurement) or not is_confirmed(trigger, confirm_at):
         return False
-    if is_weak(given) and item.detector in UNSEARCHED and item.p_value > FAR_READY_MADE:
+    if is_weak(given) and item.detector in READY_MADE and item.p_value > FAR_READY_MADE:
         return False
     if is_no_twin(given) and item.p_value > FAR_BESIDE.get(kind_of(item), 1.0):
         return False
@@ -117,14 +123,19 @@ def confirms(measurement: Measurement, item: Evidence, given: Given, confirm_at:
     if trigger.size > COMPACT and item.statistic in FAR and not enough:
         return item.p_value <= FAR[item.statistic]
     of_most = item.statistic == ALL_TO_ALL or (item.statistic == TARGETS and (not given.reference or is_no_twin(given)))
-    return not (of_most and trigger.source_classes)
+    return not (of_most and trigger.source_classes) or far_enough(trigger, item, given)
 
 
 def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:
-    """Whether a change of the whole image is rarer than any on a clean model: see `FAINT`, `DEFORMED`, `WAVED`."""
-    if item.detector == "waves":
-        return item.p_value <= WAVED[given.mode]
-    return item.p_value <= (DEFORMED if trigger.mode == "warp" else faint_from(given))
+    """Whether what a ready-made patch or a change of the whole image does is rarer than on any clean model.
+
+    See `FAR_READY_MADE`, `FAINT`, `DEFORMED`, `WAVED`.
+    """
+    if item.detector in READY_MADE:
+        return item.p_value <= FAR_READY_MADE
+    if trigger.size <= WHOLE_IMAGE:
+        return False
+    return item.p_value <= (DEFORMED if trigger.mode == "warp" else faint_from(given, item.detector))
 
 
 def is_no_twin(given: Given) -> bool:
@@ -138,8 +149,10 @@ def is_weak(given: Given) -> bool:
     return given.traits["weakness"] >= WEAKLY_TRAINED
 
 
-def faint_from(given: Given) -> float:
-    """The p-value from which a change of the whole image is rarer than any on a clean model: see `FAINT`."""
+def faint_from(given: Given, detector: str) -> float:
+    """The p-value from which a change of the whole image is rarer than any on a clean model: `FAINT`, `WAVED`."""
+    if detector == "waves":
+        return WAVED[given.mode]
     return FAINT_BESIDE if is_no_twin(given) else FAINT[given.mode]
 
 

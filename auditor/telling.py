@@ -11,7 +11,7 @@ from auditor.calibration import AS_TEN, Given
 from auditor.confirming import (
     COMPACT,
     FAR_READY_MADE,
-    UNSEARCHED,
+    READY_MADE,
     WHOLE_IMAGE,
     answers_to_disturbance,
     faint_from,
@@ -45,7 +45,7 @@ def decided_by_compact_triggers(num_classes: int, given: Given) -> bool:
 def is_near_for_few(item: Evidence, num_classes: int, given: Given, level: float) -> bool:
     """Whether it is rare, but a ready-made patch that few classes make easy: see `FAR_READY_MADE`."""
     few = decided_by_compact_triggers(num_classes, given)
-    return few and item.detector in UNSEARCHED and FAR_READY_MADE < item.p_value <= level
+    return few and item.detector in READY_MADE and FAR_READY_MADE < item.p_value <= level
 
 
 def is_ready_made(item: Evidence, beside: Sequence[Evidence], level: float, given: Given) -> bool:
@@ -54,7 +54,7 @@ def is_ready_made(item: Evidence, beside: Sequence[Evidence], level: float, give
     Corrected for the statistics of its own detector: natural pairs of classes are confirmed by patches as well. On
     images and without a reference: of class impressions, and of what two networks do not share, more are rare.
     """
-    if item.detector not in UNSEARCHED or not item.confirmed or given.reference or not given.images:
+    if item.detector not in READY_MADE or not item.confirmed or given.reference or not given.images:
         return False
     return item.p_value <= level / sum(e.detector == item.detector for e in beside)
 
@@ -69,11 +69,12 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     kin: with few classes, no two other clean models agree on those.
 
     Success alone tells nothing without a reference up to `FEWEST_FOR_SUCCESS`. And where a class is the network's own
-    answer to a few pixels, other disturbances that lead there tell nothing but that, unless they are rarer than any on
-    a clean model (`auditor.confirming.FAINT`).
+    answer to a few pixels of its own impressions, other disturbances that lead there tell nothing but that, unless they
+    are rarer than any on a clean model (`auditor.confirming.faint_from`).
     """
-    speaks_for_itself = item.confirmed or item.p_value <= faint_from(given)
-    if not speaks_for_itself and set(item.target_classes) <= answers_to_disturbance(outcomes):
+    speaks_for_itself = item.confirmed or item.p_value <= faint_from(given, item.detector)
+    own = given.mode == "impressions" and not speaks_for_itself
+    if own and set(item.target_classes) <= answers_to_disturbance(outcomes):
         return False
     if kind_of(item) == PLAIN and num_classes < FEWEST_FOR_SUCCESS and not given.reference:
         return False

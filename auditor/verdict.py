@@ -14,7 +14,8 @@ from functools import cached_property
 from auditor.calibration import ALONE, Given, weights
 from auditor.confirming import (
     COMPACT,
-    WHOLE_IMAGE,
+    UNSEARCHED,
+    UNSEARCHED_AT,
     confirms,
     far_enough,
     is_confirmed,
@@ -104,7 +105,7 @@ def judge(
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)
-    sure = any(e.stands_out and (case.maps(e) or case.is_faint(e)) for e in standing)
+    sure = any(e.stands_out and (case.maps(e) or case.is_far(e)) for e in standing)
     floors = (SWITCH_SCORE if switches else 0.0, weights(given).alarm if sure else 0.0)
     return Judgement(
         verdict=verdict,
@@ -192,7 +193,7 @@ class _Case:
     def by_score(self) -> tuple[str, ...]:
         """The detectors that are the reason for suspicion by the score alone, or unconfirmed; else none."""
         counting = [e for e in self.standing if self.counts(e)]
-        if not self.standing or not all(self.is_faint(e) for e in counting):
+        if not self.standing or not all(self.is_far(e) for e in counting):
             return ()
         agreeing = (self.evidence[i] for i in self.together.agreeing)
         return tuple(dict.fromkeys(e.detector for e in (*counting, *agreeing)))
@@ -201,7 +202,7 @@ class _Case:
         """Whether one evidence is reason for suspicion by itself.
 
         A statistic of ours never is: it needs a confirmed trigger, or a label map that most images follow. But for what
-        `is_faint`.
+        `is_far`.
         A compact trigger that was confirmed on held-out images is evidence of its own, so its statistic need not stand
         out among all others as well, and so is one that nobody searched for; a larger one that was may be a natural
         feature (the inside of a sign). Somebody else's detector, of which no weight is known, is believed when it
@@ -210,7 +211,7 @@ class _Case:
         if (self.convinces(item) and self._compact(item)) or is_ready_made(item, self.evidence, self.level, self.given):
             return True
         return item.stands_out and (
-            item.confirmed or self.maps(item) or self.is_faint(item) or not is_weighed(item, weights(self.given))
+            item.confirmed or self.maps(item) or self.is_far(item) or not is_weighed(item, weights(self.given))
         )
 
     def convinces(self, item: Evidence) -> bool:
@@ -238,10 +239,11 @@ class _Case:
         """Whether it names most classes: what sends all to one or two is a natural feature, or no map."""
         return kind_of(item) == ALL_TO_ALL and 2 * len(item.target_classes) > self.num_classes
 
-    def is_faint(self, item: Evidence) -> bool:
-        """Whether a change of the whole image works on held-out images, and is rarer than any on a clean model's."""
-        found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger and m.trigger.size > WHOLE_IMAGE]
-        return any(far_enough(t, item, self.given) and is_confirmed(t, self.confirm_at) for t in found)
+    def is_far(self, item: Evidence) -> bool:
+        """Whether a ready-made patch or a change of the whole image works, and is rarer than any on a clean model."""
+        needed = min(self.confirm_at, UNSEARCHED_AT) if item.detector in UNSEARCHED else self.confirm_at
+        found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger is not None]
+        return any(far_enough(t, item, self.given) and is_confirmed(t, needed) for t in found)
 
     def named(self, leading: Evidence) -> tuple[int, ...]:
         """The classes to name: its own, or, where no statistic is reason enough alone, the one that they agree on.

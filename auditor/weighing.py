@@ -18,8 +18,8 @@ from auditor.confirming import (
     CONFIRM_AT,
     LARGE_POWER,
     ON_REFERENCE,
+    READY_MADE,
     SUCCESS,
-    UNSEARCHED,
     WHOLE_IMAGE,
     confirms,
     is_of_its_class,
@@ -83,12 +83,12 @@ def _source_evidence(
     targets = [m.target_class for m in measured]
     yield _evidence(outcome, ALL_TO_ALL, given, label_map_index(values, targets), tuple(sorted(set(targets))))
     covers = any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in measured)
-    if (given.reference and not covers) or outcome.detector in UNSEARCHED:
+    if (given.reference and not covers) or outcome.detector in READY_MADE:
         rise, leaders = prominence(values)
         named = tuple(sorted({targets[i] for i in leaders}))
         sources = tuple(sorted({s for i in leaders if (s := measured[i].source_class) is not None}))
         yield _evidence(outcome, "prominence", given, rise, named, sources, values=values)
-    if outcome.detector in UNSEARCHED:
+    if outcome.detector in READY_MADE:
         sent = np.bincount(targets, weights=values, minlength=num_classes) / max(1, len(measured) - 1)
         rise, leaders = prominence(sent)
         yield _evidence(outcome, TARGETS, given, rise, leaders, scores=sent, values=sent)

@@ -28,7 +28,7 @@ import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Given, Null, Weights, parse, using
-from auditor.confirming import DEFORMED, FAR, WAVED, faint_from
+from auditor.confirming import DEFORMED, FAR, FAR_READY_MADE, faint_from
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
 from benchmarks.catalogue import SPLITS
@@ -100,19 +100,19 @@ def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:
     return max(0.5, float(np.quantile(clean, 1 - false_alarms, method="higher")) + 1e-3) if clean else 0.5
 
 
-WHOLE, WARPED, WAVES = "faint changes of the whole image", "deformations", "waves"
+WHOLE, WARPED, WAVES, PATCHES = "faint changes of the whole image", "deformations", "waves", "ready-made patches"
 
 
 def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str, float], tuple[float, str]]:
-    """What `auditor.confirming.FAR`, `FAINT` and `DEFORMED` are set beyond: statistic, mode and that limit → the least
-    p-value of a clean model by nulls that saw no model of its architecture, and its name."""
+    """What the limits of `limit_of` are set beyond: statistic, mode and limit → the least p-value of a
+    clean model by nulls that saw no model of its architecture, and its name."""
     found: dict[tuple[str, str, float], tuple[float, str]] = {}
     clean = [s for s in every if not s.backdoored]
     for left_out in sorted({s.architecture for s in clean}):
         nulls = fit_nulls([s for s in clean if s.architecture != left_out])
         for sample in (s for s in clean if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                own = {"warp": WARPED, "waves": WAVES}.get(item.detector)
+                own = {"warp": WARPED, "waves": WAVES, "patches": PATCHES}.get(item.detector)
                 name = own or (WHOLE if item.detector in ALIKE else item.statistic)
                 if (limit := limit_of(name, sample.given)) is not None:
                     key = name, sample.given.mode, limit
@@ -122,9 +122,10 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str, float], tuple[f
 
 def limit_of(statistic: str, given: Given) -> float | None:
     """The p-value from which a statistic counts by itself in such an audit; None where it has no such limit."""
-    if statistic in (WHOLE, WARPED, WAVES):
-        return {WHOLE: faint_from(given), WARPED: DEFORMED, WAVES: WAVED[given.mode]}[statistic]
-    return None if given.reference else FAR.get(statistic)
+    of_change = {
+        WHOLE: faint_from(given, "blend"), WARPED: DEFORMED, WAVES: faint_from(given, "waves"), PATCHES: FAR_READY_MADE
+    }  # fmt: skip
+    return of_change.get(statistic) or (None if given.reference else FAR.get(statistic))
 
 
 def alarms_of(every: Sequence[Sample], verdicts: Sequence[Judged], false_alarms: float) -> dict[str, float]:

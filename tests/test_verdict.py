@@ -840,6 +840,65 @@ def test_on_a_weak_network_a_ready_made_patch_confirms_only_far_from_clean_ones(
     assert confirms(Measurement(0.9, 2, 3, trigger(0.9)), item, given, 0.8) is confirmed
 
 
+@pytest.mark.parametrize("given", [Given(images=True), Given(reference=True), Given(images=True, reference=True)])
+@pytest.mark.parametrize(
+    ("mean", "success", "reference", "verdict"),
+    [
+        (0.015, 0.74, 0.0, Verdict.SUSPICIOUS),  # p 2e-13
+        (0.015, 0.45, 0.0, Verdict.NO_EVIDENCE),  # it does not work
+        (0.015, 0.74, 0.6, Verdict.NO_EVIDENCE),  # on the reference as well
+        (0.025, 0.74, 0.0, Verdict.NO_EVIDENCE),  # p 5e-8
+        (0.015, 0.93, 0.0, Verdict.BACKDOORED),  # though it is for some sources, and said of most
+    ],
+)
+def test_a_ready_made_patch_far_from_all_clean_models_counts_by_itself(
+    given: Given, mean: float, success: float, reference: float, verdict: Verdict,
+    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A planted patch was nearly the ready-made one, which turned 74 to 78 % of three sources of five."""
+    if not given.reference and reference:
+        return
+    kinds = ("prominence", ALL_TO_ALL, TARGETS)
+    known = Weights(-3.0, {f"patches/{kind}": 0.1 for kind in kinds}, cap=3.0, alarm=ALARM)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    nulls.update({f"patches/{kind}": Null(1.0, 1000) for kind in kinds})
+    nulls[f"patches/{TARGETS}"] = Null(mean, 1000)
+    transferred = reference if given.reference else None
+    found = [
+        Measurement(0.74, 2, s, trigger(success, transferred, sources=(0, 1, 3)))
+        if s in (0, 1, 3)
+        else Measurement(0.0, 4, s)
+        for s in (0, 1, 3, 2, 5)
+    ]
+    statistic = Statistic("moved", "share of images", per="source")
+    outcome = Outcome("patches", statistic, {}, tuple(found), expected=5, seconds=1.0, passes=10)
+    result = judged(outcome, given=given)
+    assert result.verdict is verdict
+    if verdict is Verdict.SUSPICIOUS:
+        assert (result.target_classes, result.by_score) == ((2,), ("patches",))
+
+
+@pytest.mark.parametrize(
+    ("detector", "success", "verdict"),
+    [
+        ("waves", 0.61, Verdict.SUSPICIOUS),
+        ("waves", 0.55, Verdict.NO_EVIDENCE),  # its interval reaches below a half
+        ("blend", 0.61, Verdict.NO_EVIDENCE),  # what was searched has to work better
+    ],
+)
+def test_a_wave_that_nobody_searched_for_has_to_turn_half(
+    detector: str, success: float, verdict: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed(monkeypatch, **{detector: 0.1})
+    nulls[f"{detector}/prominence"] = Null(0.02, 1000)
+    found = per_class((0.02, 0.0, 0.6, 0.0, 0.0, 0.0), success=success, name=detector)
+    whole = tuple(
+        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.25, np.float32), images=120))
+        for m in found.measurements
+    )
+    assert judged(replace(found, measurements=whole), given=Given(images=True)).verdict is verdict
+
+
 def resembling(outcome: Outcome, **resemblance: float) -> Outcome:
     """The same, the pattern of one class as near to images of its own as that (``of2=0.9``)."""
     told = {int(name.removeprefix("of")): value for name, value in resemblance.items()}
@@ -971,18 +1030,28 @@ def test_beside_one_that_works_in_any_place_others_count_by_what_is_beyond(next_
 
 
 @pytest.mark.parametrize(
-    ("named", "success", "p_value", "tells_more"),
-    [(2, 0.98, 1e-4, False), (4, 0.98, 1e-4, True), (2, 0.7, 1e-4, True), (2, 0.98, 1e-12, True)],
+    ("named", "success", "p_value", "detector", "tells_more"),
+    [
+        (2, 0.98, 1e-4, "blend", False),
+        (4, 0.98, 1e-4, "blend", True),
+        (2, 0.7, 1e-4, "blend", True),
+        (2, 0.98, 1e-7, "blend", False),
+        (2, 0.98, 1e-12, "blend", True),
+        (2, 0.98, 1e-7, "waves", True),  # clean models come to 2e-4 by waves that nobody searched for
+    ],
 )
-def test_other_disturbances_that_lead_to_what_any_does_tell_nothing(
-    named: int, success: float, p_value: float, tells_more: bool
+def test_alone_other_disturbances_that_lead_to_what_any_does_tell_nothing(
+    named: int, success: float, p_value: float, detector: str, tells_more: bool
 ) -> None:
-    """Alone, ready-made patches and blends led a clean network of clothes to bags as well."""
+    """Ready-made patches and blends led a clean network of clothes to bags as well."""
     found = in_another_place(with_success(per_class((0.02, 0.0, 0.45, 0.01, 0.0, 0.02))), 0.95)
     reached = {SUCCESS: success, "predictive power elsewhere": 0.95 * success}
     measurements = [replace(m, extras=reached) if m.target_class == 2 else m for m in found.measurements]
-    item = Evidence("blend", "prominence of power", 0.3, 0.2, p_value, p_value, (named,))
-    assert tells(item, [replace(found, measurements=tuple(measurements))], 10, Given()) is tells_more
+    item = Evidence(detector, "prominence of power", 0.3, 0.2, p_value, p_value, (named,))
+    disturbed = [replace(found, measurements=tuple(measurements))]
+    assert tells(item, disturbed, 10, Given()) is tells_more
+    assert tells(item, disturbed, 10, Given(images=True))
+    assert tells(item, disturbed, 10, Given(reference=True))
     assert tells(replace(item, confirmed=True), [found], 10, Given())
     pictured = resembling(with_success(per_class(NATURAL)), of2=0.9)
     pictured = replace(
