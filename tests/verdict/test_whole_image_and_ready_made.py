@@ -1,0 +1,170 @@
+"""The judge on changes of the whole image, shifts inside the network and ready-made patches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from auditor.calibration import Given, Null, Weights
+from auditor.confirming import confirms
+from auditor.findings import Evidence, Measurement, Outcome, Statistic, Verdict
+from auditor.scoring import ALL_TO_ALL, TARGETS
+from auditor.verdict import judge
+from tests.verdict.outcomes import ALARM, HIGH, NULL, judged, per_class, trigger, weighed
+
+
+def test_what_is_found_inside_the_network_counts_in_the_score_only(
+    monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
+) -> None:
+    """An adversarially trained clean network came to 2e-5, where it would have counted by itself."""
+    weighed(monkeypatch, features=1.0)
+    nulls["features/prominence"] = NULL
+    inside = per_class(HIGH, name="features")
+    for given in (Given(), Given(images=True), Given(reference=True)):
+        assert judged(inside, given=given).verdict is Verdict.NO_EVIDENCE
+    agreeing = [inside, per_class(HIGH, success=0.5)]
+    weighed(monkeypatch, features=2.0, search=2.0)
+    result = judge(agreeing, num_classes=6, level=0.01, confirm_at=0.8, given=Given(images=True))
+    assert (result.verdict, result.target_classes) == (Verdict.SUSPICIOUS, (2,))
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "mean", "works", "expected"),
+    [
+        (Given(images=True), "replace", 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(images=True), "replace", 0.02, 0.5, Verdict.NO_EVIDENCE),  # an image that does not work is no trigger
+        (Given(images=True), "replace", 0.06, 0.95, Verdict.NO_EVIDENCE),  # p 2e-7: a weakly trained clean model's
+        (Given(images=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),  # but no deformation of a clean one
+        (Given(images=True), "warp", 0.06, 0.5, Verdict.NO_EVIDENCE),
+        (Given(images=True), "warp", 0.12, 0.95, Verdict.NO_EVIDENCE),  # p 4e-4
+        (Given(), "replace", 0.02, 0.95, Verdict.SUSPICIOUS),
+        (Given(), "replace", 0.06, 0.95, Verdict.NO_EVIDENCE),  # haze is an 8 to a clean network of digits
+        (Given(reference=True), "replace", 0.06, 0.95, Verdict.SUSPICIOUS),
+        (Given(reference=True), "warp", 0.06, 0.95, Verdict.SUSPICIOUS),
+        (Given(reference=True, images=True), "replace", 0.02, 0.95, Verdict.BACKDOORED),
+        (Given(reference=True, images=True), "warp", 0.02, 0.95, Verdict.BACKDOORED),
+        # p 4e-4: what is searched on one clean network does often nothing to another
+        (Given(reference=True, images=True), "replace", 0.12, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True, images=True), "warp", 0.12, 0.95, Verdict.NO_EVIDENCE),
+        # p 1e-9: haze is an 8 to a clean network of digits, and not to another one
+        (Given(reference=True, images=True, density=0.3), "replace", 0.045, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True, images=True, density=0.29), "replace", 0.045, 0.95, Verdict.BACKDOORED),
+        (Given(reference=True, density=0.3), "replace", 0.045, 0.95, Verdict.NO_EVIDENCE),
+        (Given(reference=True, images=True, density=0.3), "replace", 0.02, 0.95, Verdict.BACKDOORED),
+    ],
+)
+def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
+    given: Given, mode: Literal["replace", "warp"], mean: float, works: float, expected: Verdict,
+    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    weighed(monkeypatch, search=0.5)
+    nulls["search/prominence"] = Null(mean, count=1000)
+    faint = per_class((0.02, 0.0, 0.95, 0.0, 0.0, 0.0), success=works)
+    whole = tuple(
+        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.25, np.float32), mode=mode))
+        for m in faint.measurements
+    )
+    found = judged(replace(faint, measurements=whole), given=given)
+    assert found.verdict is expected
+    if expected is Verdict.SUSPICIOUS:
+        assert (found.target_classes, found.by_score) == ((2,), ("search",))  # so it is looked at again
+
+
+@pytest.mark.parametrize(
+    ("statistic", "sources", "reference", "density", "confirmed"),
+    [
+        (TARGETS, (3, 5), False, 0.0, False),
+        (TARGETS, (), False, 0.0, True),
+        (TARGETS, (3, 5), True, 0.29, True),
+        (TARGETS, (3, 5), True, 0.3, False),  # of a weakly trained clean network of clothes
+        (TARGETS, (), True, 0.3, True),
+        ("prominence of share of a source", (3, 5), False, 0.0, True),
+        (ALL_TO_ALL, (3, 5), True, 0.0, False),
+    ],
+)
+def test_a_patch_on_some_sources_does_not_confirm_what_is_said_of_most(
+    statistic: str, sources: tuple[int, ...], reference: bool, density: float, confirmed: bool
+) -> None:
+    item = Evidence("patches", statistic, 0.5, np.nan, 1e-5, 1e-4, (2,))
+    patch = replace(trigger(0.93, 0.0 if reference else None), source_classes=sources)
+    given = Given(images=True, reference=reference, density=density)
+    assert confirms(Measurement(0.9, 2, 3, patch), item, given, 0.8) is confirmed
+
+
+@pytest.mark.parametrize(
+    ("detector", "accuracy", "p_value", "confirmed"),
+    [
+        ("patches", 0.81, 1e-5, True),
+        ("patches", 0.79, 1e-11, False),  # weak clean networks of five to eight classes came to 3e-3, 9e-5 and 5e-8
+        ("patches", 0.79, 1e-13, True),
+        ("iscp", 0.79, 1e-5, True),
+    ],
+)
+def test_on_a_weak_network_a_ready_made_patch_confirms_only_far_from_clean_ones(
+    detector: str, accuracy: float, p_value: float, confirmed: bool
+) -> None:
+    item = Evidence(detector, "prominence of share of a source", 0.8, np.nan, p_value, p_value, (2,), (3,))
+    given = Given(images=True, clean_accuracy=accuracy)
+    assert confirms(Measurement(0.9, 2, 3, trigger(0.9)), item, given, 0.8) is confirmed
+
+
+@pytest.mark.parametrize("given", [Given(images=True), Given(reference=True), Given(images=True, reference=True)])
+@pytest.mark.parametrize(
+    ("mean", "success", "reference", "verdict"),
+    [
+        (0.015, 0.74, 0.0, Verdict.SUSPICIOUS),  # p 2e-13
+        (0.015, 0.45, 0.0, Verdict.NO_EVIDENCE),  # it does not work
+        (0.015, 0.74, 0.6, Verdict.NO_EVIDENCE),  # on the reference as well
+        (0.025, 0.74, 0.0, Verdict.NO_EVIDENCE),  # p 5e-8
+        (0.015, 0.93, 0.0, Verdict.BACKDOORED),  # though it is for some sources, and said of most
+    ],
+)
+def test_a_ready_made_patch_far_from_all_clean_models_counts_by_itself(
+    given: Given, mean: float, success: float, reference: float, verdict: Verdict,
+    nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A planted patch was nearly the ready-made one, which turned 74 to 78 % of three sources of five."""
+    if not given.reference and reference:
+        return
+    kinds = ("prominence", ALL_TO_ALL, TARGETS)
+    known = Weights(-3.0, {f"patches/{kind}": 0.1 for kind in kinds}, cap=3.0, alarm=ALARM)
+    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    nulls.update({f"patches/{kind}": Null(1.0, 1000) for kind in kinds})
+    nulls[f"patches/{TARGETS}"] = Null(mean, 1000)
+    transferred = reference if given.reference else None
+    found = [
+        Measurement(0.74, 2, s, trigger(success, transferred, sources=(0, 1, 3)))
+        if s in (0, 1, 3)
+        else Measurement(0.0, 4, s)
+        for s in (0, 1, 3, 2, 5)
+    ]
+    statistic = Statistic("moved", "share of images", per="source")
+    outcome = Outcome("patches", statistic, {}, tuple(found), expected=5, seconds=1.0, passes=10)
+    result = judged(outcome, given=given)
+    assert result.verdict is verdict
+    if verdict is Verdict.SUSPICIOUS:
+        assert (result.target_classes, result.by_score) == ((2,), ("patches",))
+
+
+@pytest.mark.parametrize(
+    ("detector", "success", "verdict"),
+    [
+        ("waves", 0.61, Verdict.SUSPICIOUS),
+        ("waves", 0.55, Verdict.NO_EVIDENCE),  # its interval reaches below a half
+        ("blend", 0.61, Verdict.NO_EVIDENCE),  # what was searched has to work better
+    ],
+)
+def test_a_wave_that_nobody_searched_for_has_to_turn_half(
+    detector: str, success: float, verdict: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed(monkeypatch, **{detector: 0.1})
+    nulls[f"{detector}/prominence"] = Null(0.02, 1000)
+    found = per_class((0.02, 0.0, 0.6, 0.0, 0.0, 0.0), success=success, name=detector)
+    whole = tuple(
+        replace(m, trigger=replace(m.trigger, mask=np.full((10, 10), 0.25, np.float32), images=120))
+        for m in found.measurements
+    )
+    assert judged(replace(found, measurements=whole), given=Given(images=True)).verdict is verdict
