@@ -82,6 +82,10 @@ TRANSFER_SHARE = 0.5
 SURE_OF = 0.5
 """what the 95 % interval of a confirmed trigger's success must stay above"""
 
+MAPPED = 0.5
+"""success from which a label map that stands out is suspicious though its trigger is not confirmed: to send each class
+to an answer of its own, half of the images at once, takes more than a natural feature"""
+
 FEWEST_TO_CONFIRM = 6
 """held-out images that a success has to rest on: a weak clean model of two classes took all images but four for one of
 them, and these four as well with 4 % of the pixels changed, where its reference took one"""
@@ -181,6 +185,14 @@ def is_natural(trigger: Trigger) -> bool:
     """Whether a trigger works on the reference as well: a feature of the data, or both models are backdoored."""
     transferred = trigger.reference_success_rate
     return transferred is not None and transferred >= TRANSFER_SHARE * trigger.success_rate
+
+
+def maps_most(measurement: Measurement) -> bool:
+    """Whether a trigger, of all sources at once, gives most images the answer of its label map."""
+    trigger = measurement.trigger
+    if trigger is None or trigger.source_classes or is_natural(trigger):
+        return False
+    return trigger.success_rate >= MAPPED
 
 
 def is_of_its_class(measurement: Measurement) -> bool:

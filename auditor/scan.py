@@ -37,6 +37,10 @@ Checkpoint = Callable[[Audit, bool], None]
 """told, once the models are open and after each detector, what the audit would say if it ended there, and whether that
 is final"""
 
+DECIDED = 1e-6
+"""family-wise level at which a confirmed trigger ends the audit: nine of ten planted ones with images reach it, three
+of four without. Of six natural features that were confirmed three did not, and the rest may show what was planted"""
+
 NO_IMAGES = ImageFacts(source="none yet", count=0, held_out=0, labelled=False)
 
 
@@ -215,23 +219,19 @@ def _preparation_known(suspect: Classifier, images: SearchImages | None) -> bool
 
 
 def is_decided(job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None) -> bool:
-    """Whether a confirmed trigger stays one, whatever the detectors measure that did not run yet.
-
-    What stands out among few statistics need not among all: each detector has its share of the family-wise level.
-    """
-    share = len(outcomes) / len(job.detectors)
-    return judged(job, models, outcomes, checks, share).verdict is Verdict.BACKDOORED
+    """Whether a confirmed trigger stays one, whatever the detectors measure that did not run yet: see `DECIDED`."""
+    return judged(job, models, outcomes, checks, DECIDED).verdict is Verdict.BACKDOORED
 
 
 def judged(
-    job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None, share: float = 1.0
+    job: Job, models: Opened, outcomes: Sequence[Outcome], checks: Preflight | None, most: float = 1.0
 ) -> verdict.Judgement:
-    """The verdict on what there is so far, at a share of the family-wise level."""
+    """The verdict on what there is so far, at the family-wise level or ``most``, whichever is less."""
     settings = job.request.settings
     return verdict.judge(
         outcomes,
         num_classes=models.suspect.num_classes,
-        level=settings.level * share,
+        level=min(settings.level, most),
         confirm_at=settings.confirm_at,
         given=job.given(models, checks),
         blockers=checks.blockers if checks is not None else (),

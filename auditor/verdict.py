@@ -19,7 +19,7 @@ from auditor.confirming import (
     confirms,
     far_enough,
     is_confirmed,
-    is_natural,
+    maps_most,
     most_telling,
     natural_warnings,
     transfer_warnings,
@@ -34,10 +34,6 @@ from auditor.weighing import corrected, weigh
 AGREEING = 0.1
 """p-value up to which a statistic counts among those that raise the alarm together"""
 
-MAPPED = 0.5
-"""success from which a label map that stands out is suspicious though its trigger is not confirmed: to send each class
-to an answer of its own, half of the images at once, takes more than a natural feature"""
-
 BUILT_IN_SWITCHES = frozenset(
     {"image-switches-branch", "image-selects-value", "image-selects-element", "image-gates-value"}
 )
@@ -45,7 +41,6 @@ BUILT_IN_SWITCHES = frozenset(
 
 SWITCH_SCORE = 0.5
 """the least score with such a finding"""
-
 
 CONFIRMED_SCORE = 0.98
 """the least score with a confirmed trigger, also where the audit ended with it and measured nothing else. Where nothing
@@ -93,10 +88,10 @@ def judge(
         undecided, blockers = case.undecided, (*case.undecidable, *gaps)
         again = () if gaps else tuple(dict.fromkeys(e.detector for e in case.rare))
     incomplete = [o for o in outcomes if not o.skipped and not o.complete]
-    leading = confirmed[0][0] if confirmed else standing[0] if standing else None
+    leading = case.leading
     named = case.named(leading) if leading else ()
     found = [(item, m) for item in standing for m in triggers_of(outcomes, item)]
-    telling = [m for _, m in confirmed or found if m.target_class in named]
+    telling = [m for _, m in confirmed if m.target_class in named] or [m for _, m in found if m.target_class in named]
     shown = most_telling(telling or (triggers_of(outcomes, undecided) if undecided else ()), bool(confirmed))
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, case.evidence)
     reason = sentence(
@@ -190,6 +185,20 @@ class _Case:
         ]
 
     @property
+    def leading(self) -> Evidence | None:
+        """What the verdict speaks of: evidence with a confirmed trigger before any other, the most conspicuous first.
+
+        But for what `is_far` and rarer, where no confirmed trigger leads: a planted warp's network was turned into bags
+        by 1 % of the pixels as well.
+        """
+        if not self.confirmed:
+            return self.standing[0] if self.standing else None
+        first = self.confirmed[0][0]
+        convicted = {target for item, _ in self.confirmed for target in item.target_classes}
+        far = (e for e in self.standing if self.is_far(e) and not convicted & set(e.target_classes))
+        return min((first, *far), key=lambda e: e.p_value)
+
+    @property
     def by_score(self) -> tuple[str, ...]:
         """The detectors that are the reason for suspicion by the score alone, or unconfirmed; else none."""
         counting = [e for e in self.standing if self.counts(e)]
@@ -233,7 +242,7 @@ class _Case:
 
     def maps(self, item: Evidence) -> bool:
         """Whether it is a label map that a trigger follows."""
-        return self._is_map(item) and any(_maps(m) for m in triggers_of(self.outcomes, item))
+        return self._is_map(item) and any(maps_most(m) for m in triggers_of(self.outcomes, item))
 
     def _is_map(self, item: Evidence) -> bool:
         """Whether it names most classes: what sends all to one or two is a natural feature, or no map."""
@@ -261,14 +270,6 @@ class _Case:
             m.trigger is not None and m.trigger.size <= COMPACT and confirms(m, item, self.given, self.confirm_at)
             for m in triggers_of(self.outcomes, item)
         )
-
-
-def _maps(measurement: Measurement) -> bool:
-    """Whether a trigger, of all sources at once, gives most images the answer of its label map."""
-    trigger = measurement.trigger
-    if trigger is None or trigger.source_classes or is_natural(trigger):
-        return False
-    return trigger.success_rate >= MAPPED
 
 
 def _verdict(

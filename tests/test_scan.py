@@ -231,7 +231,10 @@ def test_the_whole_audit_has_a_bar_of_its_own(folder: Path) -> None:
     assert [step[1:] for step in whole] == [(0, 2), (1, 2), (2, 2)]
 
 
-def test_it_ends_once_a_confirmed_trigger_has_decided_the_verdict(folder: Path) -> None:
+def test_it_ends_once_a_confirmed_trigger_has_decided_the_verdict(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.scan.DECIDED", 1e-3)  # to a perceptron a single pixel can do what this one does
     stopped = audit(folder, "Patched", detectors=("iscp", "blend"))
     assert (stopped.verdict, stopped.target_classes) == (Verdict.BACKDOORED, (TARGET,))
     first, second = stopped.outcomes
@@ -242,21 +245,20 @@ def test_it_ends_once_a_confirmed_trigger_has_decided_the_verdict(folder: Path) 
     assert all(o.complete for o in whole.outcomes)
 
 
-def test_what_stands_out_among_few_statistics_does_not_end_an_audit(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("rarest", "ended"), [(1e-6, True), (2e-6, False)])
+def test_what_clean_models_might_do_does_not_end_an_audit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, rarest: float, ended: bool
 ) -> None:
-    """Corrected for three statistics, a clean network was `backdoored` that is not for all seventeen."""
+    """One with a planted warp was turned into bags by 1 % of the pixels (5e-6), before the warp was looked for."""
 
-    def borderline(*outcomes: Any, level: float, **rest: Any) -> Judgement:
-        found = judge(*outcomes, level=level, **rest)
-        return found if level >= 0.01 else replace(found, verdict=Verdict.SUSPICIOUS)
+    def rare(*outcomes: Any, level: float, **rest: Any) -> Judgement:
+        found = judge(*outcomes, level=0.01, **rest)
+        return found if level >= rarest else replace(found, verdict=Verdict.SUSPICIOUS)
 
-    monkeypatch.setattr("auditor.scan.verdict.judge", borderline)
+    monkeypatch.setattr("auditor.scan.verdict.judge", rare)
     found = audit(folder, "Patched", detectors=("iscp", "blend"))
     assert found.verdict is Verdict.BACKDOORED
-    assert [o.skipped for o in found.outcomes] == [False, False]
-    (alone,) = audit(folder, "Patched", detectors=("iscp",)).outcomes
-    assert not alone.skipped
+    assert [o.skipped for o in found.outcomes] == [False, ended]
 
 
 def test_ctrl_c_keeps_what_is_finished(folder: Path) -> None:

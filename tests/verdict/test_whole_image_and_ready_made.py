@@ -168,3 +168,31 @@ def test_a_wave_that_nobody_searched_for_has_to_turn_half(
         for m in found.measurements
     )
     assert judged(replace(found, measurements=whole), given=Given(images=True)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("warped", "mean", "named"),
+    [
+        (4, 0.04, (4,)),  # rarer than the confirmed one, and by more than any clean model
+        (4, 0.06, (2,)),  # less rare than it
+        (4, 0.2, (2,)),  # as clean models are
+        (2, 0.04, (2,)),
+    ],
+)
+def test_a_rarer_deformation_is_named_before_a_confirmed_patch_of_another_class(
+    warped: int, mean: float, named: tuple[int, ...], nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two networks with planted warps were turned by few pixels as well, into a class of their own liking."""
+    weighed(monkeypatch, search=0.1, warp=0.1)
+    nulls["search/prominence"] = Null(0.05, 1000)
+    nulls["warp/prominence"] = Null(mean, 1000)
+    patch = per_class(HIGH, success=0.91)
+    shift = per_class(tuple(0.95 if k == warped else 0.0 for k in range(6)), success=0.98, name="warp")
+    whole = tuple(
+        replace(m, trigger=replace(m.trigger, mask=np.ones((10, 10), np.float32), mode="warp"))
+        for m in shift.measurements
+    )
+    found = judged(patch, replace(shift, measurements=whole), given=Given(images=True))
+    assert (found.verdict, found.target_classes) == (Verdict.BACKDOORED, named)
+    assert found.trigger is not None
+    assert (found.trigger.mode == "warp") == (named == (4,))
