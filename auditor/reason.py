@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from auditor.findings import Evidence, FileFinding, Measurement, Outcome, Trigger, Verdict
 from auditor.scoring import Combined
@@ -102,6 +102,17 @@ def describe(trigger: Trigger) -> str:
         return f"of at most {float(abs(trigger.pattern).max()) * 255:.0f}/255 a pixel"
     opacity = float(trigger.mask.max())
     return f"on {trigger.size:.1%} of the pixels" if opacity > 0.99 else f"blended in at {opacity:.0%}"
+
+
+def beside(leading: Evidence, named: Sequence[int]) -> Iterator[str]:
+    """That classes led together with those that are named, and no other statistic bears them out."""
+    others = [target for target in leading.target_classes if target not in named]
+    if others and len(others) < len(leading.target_classes):
+        which = ", ".join(map(str, others))
+        yield (
+            f"{leading.detector} shows class {which} beside class {', '.join(map(str, named))}, and no other statistic "
+            "does: a natural feature, or a second target"
+        )
 
 
 def built_in(switches: Sequence[FileFinding], measured: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor import calibration, confirming, scoring, telling, verdict, weighing
+from auditor import calibration, case, confirming, scoring, telling, verdict, weighing
 from auditor.findings import Verdict
 from benchmarks.calibrate import SHIPPED, folds, judged_in, renewed
 from benchmarks.catalogue import SPLITS
@@ -25,7 +25,7 @@ from benchmarks.fitting import samples
 from benchmarks.judged import MODES, Judged, all_judged, read_kept
 
 HOME = Path(__file__).parent / "results" / "rules.md"
-JUDGING = (calibration, confirming, scoring, telling, verdict, weighing)
+JUDGING = (calibration, case, confirming, scoring, telling, verdict, weighing)
 """modules that a rule's names may be bound in"""
 
 FITTED = ("develop", "heldout")

@@ -87,7 +87,7 @@ def audit(
     names = ("one", "two", "three")[: len(detectors)]
     nulls.update({f"{name}/prominence": Null(mean=0.05, count=20) for name in names})
     weights = Weights(-3.0, {f"{name}/prominence": 2.0 for name in names if known}, cap=3.0, alarm=0.7)
-    monkeypatch.setattr("auditor.verdict.weights", lambda given: weights)
+    monkeypatch.setattr("auditor.case.weights", lambda given: weights)
     request = ScanRequest(model=Path("suspect"), settings=ScanSettings(looks=looks, explain="none"))
     job = Job(request, list(zip(names, detectors, strict=True)), time.monotonic(), datetime.now(UTC))
     suspect = make_classifier(Templates())

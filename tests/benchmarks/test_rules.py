@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from auditor import calibration, confirming, scoring, telling, verdict, weighing
+from auditor import case, confirming, telling
 from auditor.findings import Verdict
 from benchmarks.judged import Judged
-from benchmarks.rules import RULES, Rule, earned, suspended, table, worth
+from benchmarks.rules import JUDGING, RULES, Rule, earned, suspended, table, worth
 
 CLEAN = Judged({"target_classes": []}, Verdict.NO_EVIDENCE, 0.1, (), None, 1, 1.0)
 PLANTED = Judged({"target_classes": [3]}, Verdict.BACKDOORED, 0.99, (3,), 0.9, 1, 1.0)
@@ -17,11 +17,10 @@ PLANTED = Judged({"target_classes": [3]}, Verdict.BACKDOORED, 0.99, (3,), 0.9, 1
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.what)
 def test_every_rule_is_one_that_the_judgement_has(rule: Rule) -> None:
-    modules = (calibration, confirming, scoring, telling, verdict, weighing)
-    before = [dict(vars(module)) for module in modules]
+    before = [dict(vars(module)) for module in JUDGING]
     with suspended(rule):
-        assert [dict(vars(module)) for module in modules] != before
-    assert [dict(vars(module)) for module in modules] == before
+        assert [dict(vars(module)) for module in JUDGING] != before
+    assert [dict(vars(module)) for module in JUDGING] == before
 
 
 def test_a_name_that_no_module_has_is_refused() -> None:
@@ -34,12 +33,12 @@ def test_a_rule_holds_again_after_an_error() -> None:
 
     def fail() -> None:
         with suspended(Rule("compact", {"COMPACT": 0.5})):
-            assert confirming.COMPACT == verdict.COMPACT == telling.COMPACT == 0.5
+            assert confirming.COMPACT == case.COMPACT == telling.COMPACT == 0.5
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert confirming.COMPACT == verdict.COMPACT == telling.COMPACT == before
+    assert confirming.COMPACT == case.COMPACT == telling.COMPACT == before
 
 
 def test_a_right_answer_is_worth_more_than_none_and_none_more_than_a_wrong_one() -> None:

@@ -58,7 +58,7 @@ ALARM = 0.7
 def weighed(monkeypatch: pytest.MonkeyPatch, **of: float) -> None:
     """Give the statistics of these detectors weights, as the shipped calibration gives ours."""
     known = Weights(-3.0, {f"{name}/prominence": weight for name, weight in of.items()}, cap=3.0, alarm=ALARM)
-    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    monkeypatch.setattr("auditor.case.weights", lambda given: known)
 
 
 def bare(power: tuple[float, ...], *, size: int = 3, transfer: float | None = None) -> Outcome:

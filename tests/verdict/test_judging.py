@@ -229,3 +229,26 @@ def test_candidates_lead_with_the_most_conspicuous() -> None:
     assert found[0] == 2
     assert len(set(found)) == len(found)
     assert singled_out([], 6) == ()
+
+
+@pytest.mark.parametrize(
+    ("second", "named"),
+    [
+        ((0.0, 0.6, 0.0, 0.0, 0.0, 0.0), (1,)),  # another statistic bears one of the two out
+        ((0.0, 0.1, 0.0, 0.0, 0.0, 0.0), (1, 3)),  # not rare enough to tell
+        ((0.0, 0.0, 0.0, 0.0, 0.6, 0.0), (1, 3)),  # another class
+        ((0.0, 0.6, 0.0, 0.6, 0.0, 0.0), (1, 3)),
+    ],
+)
+def test_of_classes_that_lead_together_those_are_named_that_others_bear_out(
+    second: tuple[float, ...], named: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight scattered pixels were planted for shirts, and bags led with them."""
+    weighed(monkeypatch, search=1.0, other=1.0)
+    result = judged(
+        per_class((0.02, 0.9, 0.03, 0.85, 0.0, 0.02), success=0.9), per_class(second, success=0.6, name="other")
+    )
+    assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, named)
+    assert [w for w in result.warnings if "beside class" in w] == [
+        "search shows class 3 beside class 1, and no other statistic does: a natural feature, or a second target"
+    ] * (named == (1,))

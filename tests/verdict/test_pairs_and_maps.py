@@ -63,7 +63,7 @@ def test_a_label_map_that_most_images_follow_is_suspicious_unconfirmed(
     """All-to-all attacks succeed no more often than the model is right, so that their triggers are seldom confirmed."""
     nulls["maps/all-to-all index"] = NULL
     known = Weights(-3.0, {"maps/all-to-all index": 1.0}, cap=3.0, alarm=0.7)
-    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    monkeypatch.setattr("auditor.case.weights", lambda given: known)
     found = judged(label_map(0.7))
     assert (found.verdict, found.target_classes) == (Verdict.SUSPICIOUS, (0, 1, 2, 3, 4, 5))
     assert found.score == 0.7

@@ -131,7 +131,7 @@ def test_a_ready_made_patch_far_from_all_clean_models_counts_by_itself(
         return
     kinds = ("prominence", ALL_TO_ALL, TARGETS)
     known = Weights(-3.0, {f"patches/{kind}": 0.1 for kind in kinds}, cap=3.0, alarm=ALARM)
-    monkeypatch.setattr("auditor.verdict.weights", lambda given: known)
+    monkeypatch.setattr("auditor.case.weights", lambda given: known)
     nulls.update({f"patches/{kind}": Null(1.0, 1000) for kind in kinds})
     nulls[f"patches/{TARGETS}"] = Null(mean, 1000)
     transferred = reference if given.reference else None
