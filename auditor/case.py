@@ -166,8 +166,8 @@ class Case:
         return self._is_map(item) and any(maps_most(m) for m in triggers_of(self.outcomes, item))
 
     def _is_map(self, item: Evidence) -> bool:
-        """Whether it names most classes: what sends all to one or two is a natural feature, or no map."""
-        return kind_of(item) == ALL_TO_ALL and 2 * len(item.target_classes) > self.num_classes
+        """Whether it names most classes: what sends all to one or two is one target, a natural feature, or no map."""
+        return kind_of(item) == ALL_TO_ALL and len(item.target_classes) > max(2, self.num_classes / 2)
 
     def is_far(self, item: Evidence) -> bool:
         """Whether a ready-made patch or a change of the whole image works, and is rarer than any on a clean model."""
@@ -191,8 +191,8 @@ class Case:
         Beside the target a natural class may lead nearly as clearly: eight scattered pixels turned a network's images
         into shirts, and bags were next.
         """
-        others = (e for e in self.evidence if e.p_value <= self.level and {*e.target_classes} < {*item.target_classes})
-        told = {target for other in others for target in other.target_classes}
+        others = [e for e in self.evidence if e.p_value <= self.level and {*e.target_classes} < {*item.target_classes}]
+        told = {target for e in ([e for e in others if e.confirmed] or others) for target in e.target_classes}
         return tuple(c for c in item.target_classes if c in told) or item.target_classes
 
     def _compact(self, item: Evidence) -> bool:

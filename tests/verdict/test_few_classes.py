@@ -170,3 +170,26 @@ def test_a_ready_made_patch_of_few_classes_must_be_far_from_clean_models() -> No
     patch = Evidence("patches", "prominence of targets", 0.7, np.nan, 1.0, 1.0, (1,))
     for p_value, near in ((8e-9, True), (4e-16, False)):
         assert is_near_for_few(replace(patch, p_value=p_value), 2, Given(images=True), 0.01) is near
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "answers", "named"),
+    [
+        (3, {1: 0, 2: 0, 0: 2}, (0,)),  # what images of the target are sent to is no second target
+        (3, {0: 1, 1: 2, 2: 0}, (0, 1, 2)),
+        (5, {0: 1, 1: 2, 2: 3, 3: 4, 4: 0}, (0, 1, 2, 3, 4)),
+    ],
+)
+def test_one_target_of_three_classes_is_no_label_map(
+    num_classes: int, answers: dict[int, int], named: tuple[int, ...], nulls: dict[str, Null]
+) -> None:
+    nulls.update({f"patches/{k}": Null(0.02, 100) for k in ("prominence", ALL_TO_ALL)})
+    nulls[f"patches/{TARGETS}"] = Null(0.05, 100)
+    found = tuple(
+        Measurement(0.95, target, source, trigger(0.95, 0.0, sources=() if target == 0 else (source,)))
+        for source, target in answers.items()
+    )
+    statistic = Statistic("moved", "share of images", per="source")
+    outcome = Outcome("patches", statistic, {}, found, expected=len(found), seconds=1.0, passes=10)
+    result = judged(outcome, num_classes=num_classes, given=Given(reference=True))
+    assert result.target_classes == named
