@@ -246,9 +246,12 @@ def transfer_warnings(found: Sequence[Measurement], confirm_at: float) -> Iterat
             )
 
 
-def natural_warnings(outcomes: Sequence[Outcome], confirm_at: float) -> Iterator[str]:
-    """Small triggers that would count as confirmed if the network's own idea of the class did not explain them."""
-    for m in (m for o in outcomes for m in o.measurements):
+def natural_warnings(outcomes: Sequence[Outcome], confirm_at: float, convicted: Sequence[int] = ()) -> Iterator[str]:
+    """Small triggers that would count as confirmed if the network's own idea of the class did not explain them.
+
+    Not of classes that are ``convicted`` by another trigger.
+    """
+    for m in (m for o in outcomes for m in o.measurements if m.target_class not in convicted):
         if m.trigger is not None and is_of_its_class(m) and is_confirmed(m.trigger, confirm_at):
             why = "one in another place does as much" if works_anywhere(m) else "it looks like images of that class"
             yield (

@@ -105,13 +105,13 @@ def describe(trigger: Trigger) -> str:
 
 
 def beside(leading: Evidence, named: Sequence[int]) -> Iterator[str]:
-    """That classes led together with those that are named, and no other statistic bears them out."""
+    """That classes led together with those that are named, for which more speaks."""
     others = [target for target in leading.target_classes if target not in named]
     if others and len(others) < len(leading.target_classes):
         which = ", ".join(map(str, others))
         yield (
-            f"{leading.detector} shows class {which} beside class {', '.join(map(str, named))}, and no other statistic "
-            "does: a natural feature, or a second target"
+            f"{leading.detector} shows class {which} beside class {', '.join(map(str, named))}, for which more speaks: "
+            "a natural feature, or a second target"
         )
 
 

@@ -93,7 +93,7 @@ def judge(
         trigger=shown.trigger if shown else None,
         warnings=(
             *transfer_warnings([m for _, m in found], confirm_at),
-            *natural_warnings(outcomes, confirm_at),
+            *natural_warnings(outcomes, confirm_at, named if confirmed else ()),
             *(beside(leading, named) if leading and case.counts(leading) else ()),
         ),
         by_score=again,

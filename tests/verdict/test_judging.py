@@ -250,5 +250,5 @@ def test_of_classes_that_lead_together_those_are_named_that_others_bear_out(
     )
     assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, named)
     assert [w for w in result.warnings if "beside class" in w] == [
-        "search shows class 3 beside class 1, and no other statistic does: a natural feature, or a second target"
+        "search shows class 3 beside class 1, for which more speaks: a natural feature, or a second target"
     ] * (named == (1,))

@@ -14,7 +14,7 @@ from auditor.scoring import LARGER, PLAIN, kind_of
 from auditor.telling import tells
 from auditor.verdict import judge
 from auditor.weighing import weigh
-from tests.verdict.outcomes import NULL, judged, per_class, trigger, weighed
+from tests.verdict.outcomes import HIGH, NULL, judged, per_class, trigger, weighed
 
 
 def resembling(outcome: Outcome, **resemblance: float) -> Outcome:
@@ -135,6 +135,17 @@ def test_a_pattern_that_works_in_any_place_is_no_trigger(
     found = judged(in_another_place(outcome, share))
     assert found.verdict == Verdict(verdict)
     assert [w.count("one in another place") for w in found.warnings] == [1] * (verdict == "no_evidence")
+
+
+def test_what_another_trigger_convicts_is_not_called_natural_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, search=1.0, other=1.0)
+    anywhere = in_another_place(with_success(per_class((0.02, 0.0, 0.45, 0.01, 0.0, 0.02))), 0.95)
+    planted = replace(per_class(HIGH, success=0.95), detector="other")
+    found = judged(anywhere, planted)
+    assert (found.verdict, found.target_classes) == (Verdict.BACKDOORED, (2,))
+    assert not [w for w in found.warnings if "weakness of the network" in w]
+    elsewhere = replace(per_class((0.95, 0.0, 0.02, 0.0, 0.0, 0.0), success=0.95), detector="other")
+    assert [w for w in judged(anywhere, elsewhere).warnings if "weakness of the network" in w]
 
 
 @pytest.mark.parametrize(("next_best", "value"), [(0.25, 0.025), (0.45, 0.225)])
