@@ -8,7 +8,7 @@ A trigger that was recovered for it and confirmed on held-out images makes the v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditor.calibration import ALONE, Given
 from auditor.case import Case
@@ -76,9 +76,8 @@ def judge(
     telling = [m for _, m in confirmed if m.target_class in named] or [m for _, m in found if m.target_class in named]
     shown = most_telling(telling or (triggers_of(outcomes, undecided) if undecided else ()), bool(confirmed))
     verdict = _verdict(bool(confirmed), bool(standing), blockers, incomplete, case.evidence)
-    reason = sentence(
-        verdict, leading, shown if confirmed else None, case.evidence, blockers, incomplete, case.together
-    )
+    said = replace(leading, target_classes=named) if leading and {*named} < {*leading.target_classes} else leading
+    reason = sentence(verdict, said, shown if confirmed else None, case.evidence, blockers, incomplete, case.together)
     switches = [f for f in findings if f.severity == "danger" and f.id in BUILT_IN_SWITCHES]
     if switches and verdict is not Verdict.BACKDOORED:
         verdict, reason = Verdict.SUSPICIOUS, built_in(switches, reason)

@@ -249,6 +249,7 @@ def test_of_classes_that_lead_together_those_are_named_that_others_bear_out(
         per_class((0.02, 0.9, 0.03, 0.85, 0.0, 0.02), success=0.9), per_class(second, success=0.6, name="other")
     )
     assert (result.verdict, result.target_classes) == (Verdict.BACKDOORED, named)
+    assert result.reason.startswith("Class 1 stands out" if named == (1,) else "Classes 1, 3 stand out")
     assert [w for w in result.warnings if "beside class" in w] == [
         "search shows class 3 beside class 1, for which more speaks: a natural feature, or a second target"
     ] * (named == (1,))
