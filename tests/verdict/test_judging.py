@@ -253,3 +253,15 @@ def test_of_classes_that_lead_together_those_are_named_that_others_bear_out(
     assert [w for w in result.warnings if "beside class" in w] == [
         "search shows class 3 beside class 1, for which more speaks: a natural feature, or a second target"
     ] * (named == (1,))
+
+
+@pytest.mark.parametrize(("success", "named"), [(0.9, (1,)), (0.6, (1, 3))])
+def test_what_is_confirmed_bears_out_more_than_what_is_not(
+    success: float, named: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
+) -> None:
+    weighed(monkeypatch, search=1.0, other=1.0, third=1.0)
+    nulls["third/prominence"] = NULL
+    other = per_class((0.0, 0.52, 0.0, 0.0, 0.0, 0.0), success=success, name="other")
+    third = per_class((0.0, 0.0, 0.0, 0.52, 0.0, 0.0), success=0.6, name="third")
+    both = per_class((0.02, 0.97, 0.03, 0.95, 0.0, 0.02), success=0.9)
+    assert judged(both, other, third).target_classes == named
