@@ -107,7 +107,7 @@ def describe(trigger: Trigger) -> str:
 def beside(leading: Evidence, named: Sequence[int]) -> Iterator[str]:
     """That classes led together with those that are named, for which more speaks."""
     others = [target for target in leading.target_classes if target not in named]
-    if others and len(others) < len(leading.target_classes):
+    if others:
         which = ", ".join(map(str, others))
         yield (
             f"{leading.detector} shows class {which} beside class {', '.join(map(str, named))}, for which more speaks: "

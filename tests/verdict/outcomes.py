@@ -57,7 +57,14 @@ ALARM = 0.7
 
 def weighed(monkeypatch: pytest.MonkeyPatch, **of: float) -> None:
     """Give the statistics of these detectors weights, as the shipped calibration gives ours."""
-    known = Weights(-3.0, {f"{name}/prominence": weight for name, weight in of.items()}, cap=3.0, alarm=ALARM)
+    weighed_as(monkeypatch, {f"{name}/prominence": weight for name, weight in of.items()})
+
+
+def weighed_as(
+    monkeypatch: pytest.MonkeyPatch, of: dict[str, float], intercept: float = -3.0, alarm: float = ALARM
+) -> None:
+    """Give weights to statistics by their keys."""
+    known = Weights(intercept, of, cap=3.0, alarm=alarm)
     monkeypatch.setattr("auditor.case.weights", lambda given: known)
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.calibration import Given, Null, Weights
+from auditor.calibration import Given, Null
 from auditor.findings import Measurement, Outcome, Statistic, Verdict
 from auditor.scoring import ALL_TO_ALL, kind_of
 from auditor.weighing import weigh
-from tests.verdict.outcomes import NULL, judged, per_pair, trigger
+from tests.verdict.outcomes import NULL, judged, per_pair, trigger, weighed_as
 
 
 def planted_pair(value: float = 0.95) -> np.ndarray:
@@ -62,8 +62,7 @@ def test_a_label_map_that_most_images_follow_is_suspicious_unconfirmed(
 ) -> None:
     """All-to-all attacks succeed no more often than the model is right, so that their triggers are seldom confirmed."""
     nulls["maps/all-to-all index"] = NULL
-    known = Weights(-3.0, {"maps/all-to-all index": 1.0}, cap=3.0, alarm=0.7)
-    monkeypatch.setattr("auditor.case.weights", lambda given: known)
+    weighed_as(monkeypatch, {"maps/all-to-all index": 1.0})
     found = judged(label_map(0.7))
     assert (found.verdict, found.target_classes) == (Verdict.SUSPICIOUS, (0, 1, 2, 3, 4, 5))
     assert found.score == 0.7

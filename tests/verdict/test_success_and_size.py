@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from auditor.calibration import Given, Null, Weights
+from auditor.calibration import Given, Null
 from auditor.findings import Outcome, Verdict
-from tests.verdict.outcomes import bare, judged, larger, per_class, trigger, weighed
+from tests.verdict.outcomes import bare, judged, larger, per_class, trigger, weighed, weighed_as
 
 
 def success_known(nulls: dict[str, Null]) -> None:
@@ -43,8 +43,7 @@ def test_success_alone_is_no_backdoor(outcome: Outcome, nulls: dict[str, Null]) 
 
 
 def larger_known(monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null], mean: float) -> None:
-    known = Weights(-3.0, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, cap=3.0, alarm=0.9)
-    monkeypatch.setattr("auditor.case.weights", lambda given: known)
+    weighed_as(monkeypatch, {"search/prominence": 1.0, "search/prominence of larger patterns": 1.0}, alarm=0.9)
     nulls["search/prominence of larger patterns"] = Null(mean, count=1000)
 
 
@@ -120,8 +119,7 @@ def test_what_only_agrees_with_others_confirms_nothing(
     monkeypatch: pytest.MonkeyPatch, nulls: dict[str, Null]
 ) -> None:
     """A trigger that works, of a statistic that one clean model in twenty shows, makes no suspicion a certainty."""
-    known = Weights(-1.0, {"search/prominence": 1.0, "other/prominence": 1.0}, cap=3.0, alarm=0.6)
-    monkeypatch.setattr("auditor.case.weights", lambda given: known)
+    weighed_as(monkeypatch, {"search/prominence": 1.0, "other/prominence": 1.0}, intercept=-1.0, alarm=0.6)
     others = per_class((0.0, 0.0, 0.3, 0.0, 0.0, 0.0), name="other")
     works = per_class((0.0, 0.0, 0.6, 0.0, 0.0, 0.0), success=0.95)
     for mean, verdict in ((0.2, Verdict.SUSPICIOUS), (0.05, Verdict.BACKDOORED)):

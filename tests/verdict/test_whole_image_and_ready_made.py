@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from auditor.calibration import Given, Null, Weights
+from auditor.calibration import Given, Null
 from auditor.confirming import confirms
 from auditor.findings import Evidence, Measurement, Outcome, Statistic, Verdict
 from auditor.scoring import ALL_TO_ALL, TARGETS
 from auditor.verdict import judge
-from tests.verdict.outcomes import ALARM, HIGH, NULL, judged, per_class, trigger, weighed
+from tests.verdict.outcomes import HIGH, NULL, judged, per_class, trigger, weighed, weighed_as
 
 
 def test_what_is_found_inside_the_network_counts_in_the_score_only(
@@ -111,15 +111,21 @@ def test_on_a_weak_network_a_ready_made_patch_confirms_only_far_from_clean_ones(
     assert confirms(Measurement(0.9, 2, 3, trigger(0.9)), item, given, 0.8) is confirmed
 
 
-@pytest.mark.parametrize("given", [Given(images=True), Given(reference=True), Given(images=True, reference=True)])
+FAR_PATCHES = (
+    (0.015, 0.74, 0.0, Verdict.SUSPICIOUS),  # p 2e-13
+    (0.015, 0.45, 0.0, Verdict.NO_EVIDENCE),  # it does not work
+    (0.025, 0.74, 0.0, Verdict.NO_EVIDENCE),  # p 5e-8
+    (0.015, 0.93, 0.0, Verdict.BACKDOORED),  # though it is for some sources, and said of most
+)
+WORKS_ON_THE_REFERENCE = (0.015, 0.74, 0.6, Verdict.NO_EVIDENCE)
+BESIDE = Given(reference=True), Given(images=True, reference=True)
+
+
 @pytest.mark.parametrize(
-    ("mean", "success", "reference", "verdict"),
+    ("given", "mean", "success", "reference", "verdict"),
     [
-        (0.015, 0.74, 0.0, Verdict.SUSPICIOUS),  # p 2e-13
-        (0.015, 0.45, 0.0, Verdict.NO_EVIDENCE),  # it does not work
-        (0.015, 0.74, 0.6, Verdict.NO_EVIDENCE),  # on the reference as well
-        (0.025, 0.74, 0.0, Verdict.NO_EVIDENCE),  # p 5e-8
-        (0.015, 0.93, 0.0, Verdict.BACKDOORED),  # though it is for some sources, and said of most
+        *((given, *case) for given in (Given(images=True), *BESIDE) for case in FAR_PATCHES),
+        *((given, *WORKS_ON_THE_REFERENCE) for given in BESIDE),
     ],
 )
 def test_a_ready_made_patch_far_from_all_clean_models_counts_by_itself(
@@ -127,12 +133,9 @@ def test_a_ready_made_patch_far_from_all_clean_models_counts_by_itself(
     nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A planted patch was nearly the ready-made one, which turned 74 to 78 % of three sources of five."""
-    if not given.reference and reference:
-        return
-    kinds = ("prominence", ALL_TO_ALL, TARGETS)
-    known = Weights(-3.0, {f"patches/{kind}": 0.1 for kind in kinds}, cap=3.0, alarm=ALARM)
-    monkeypatch.setattr("auditor.case.weights", lambda given: known)
-    nulls.update({f"patches/{kind}": Null(1.0, 1000) for kind in kinds})
+    keys = [f"patches/{kind}" for kind in ("prominence", ALL_TO_ALL, TARGETS)]
+    weighed_as(monkeypatch, dict.fromkeys(keys, 0.1))
+    nulls.update(dict.fromkeys(keys, Null(1.0, 1000)))
     nulls[f"patches/{TARGETS}"] = Null(mean, 1000)
     transferred = reference if given.reference else None
     found = [
