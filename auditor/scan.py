@@ -39,7 +39,7 @@ is final"""
 
 DECIDED = 1e-6
 """family-wise level at which a confirmed trigger ends the audit: nine of ten planted ones with images reach it, three
-of four without. Of six natural features that were confirmed three did not, and the rest may show what was planted"""
+of four without. Of seven natural features that were confirmed four do not, and the rest may show what was planted"""
 
 NO_IMAGES = ImageFacts(source="none yet", count=0, held_out=0, labelled=False)
 

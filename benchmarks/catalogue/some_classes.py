@@ -1,7 +1,7 @@
 """Models of five to nine classes, on networks of every kind.
 
 Nulls that were learnt on ten classes and more fall with them when carried on below, but with fewer classes a natural
-feature can do more: all false alarms on models drawn at random were on such, or on fewer.
+feature can do more: of the first models drawn at random most that were flagged for nothing had as few, or fewer.
 """
 
 from __future__ import annotations
