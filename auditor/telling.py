@@ -23,6 +23,9 @@ from auditor.scoring import PLAIN, kind_of
 INSIDE = frozenset({"features"})
 """detectors that search inside the network, whose finds no trigger on images can confirm"""
 
+OF_EACH_IMAGE = frozenset({"generator"})
+"""detectors that change the whole image by a pattern of its own, so that no one trigger can confirm what they find"""
+
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""
 
@@ -81,7 +84,7 @@ def tells(item: Evidence, outcomes: Sequence[Outcome], num_classes: int, given: 
     if num_classes >= FEWEST_CLASSES or (given.kin and given.images):
         return True
     found = triggers_of(outcomes, item)
-    if any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
+    if item.detector in OF_EACH_IMAGE or any(m.trigger is not None and m.trigger.size > WHOLE_IMAGE for m in found):
         return False
     if given.reference and item.detector in INSIDE:
         return False

@@ -32,7 +32,7 @@ class Blending:
     def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.full(shape[1:], self.opacity), theta, "replace"
 
-    def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:
+    def pictures(self, theta: Tensor, images: Tensor) -> tuple[Exhibit, ...]:
         return (picture(f"blended image, shown at full strength (used at {self.opacity:.0%})", theta),)
 
 

@@ -41,18 +41,18 @@ class Toning:
     def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.ones(shape[1:]), theta.unsqueeze(-1), "tone"
 
-    def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:
+    def pictures(self, theta: Tensor, images: Tensor) -> tuple[Exhibit, ...]:
         tones = tuple(i / (self.knots - 1) for i in range(self.knots))
-        names = ("red", "green", "blue") if shape[0] == 3 else tuple(f"channel {i}" for i in range(shape[0]))
+        names = ("red", "green", "blue") if len(theta) == 3 else tuple(f"channel {i}" for i in range(len(theta)))
         return tuple(
             Curve(
-                f"tone curve, {names[c] if shape[0] > 1 else 'grey'}",
+                f"tone curve, {names[c] if len(theta) > 1 else 'grey'}",
                 tones,
                 tuple(min(1.0, max(0.0, t + float(v))) for t, v in zip(tones, theta[c], strict=True)),
                 "tone before",
                 "tone after",
             )
-            for c in range(shape[0])
+            for c in range(len(theta))
         )
 
 

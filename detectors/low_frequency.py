@@ -40,8 +40,8 @@ class Smooth:
     def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.ones(shape[1:]), self._enlarged(theta.unsqueeze(0), shape[1:])[0].clamp(-1, 1), "add"
 
-    def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:
-        _, pattern, _ = self.trigger(theta, shape)
+    def pictures(self, theta: Tensor, images: Tensor) -> tuple[Exhibit, ...]:
+        pattern = self._enlarged(theta.unsqueeze(0), images.shape[-2:])[0].clamp(-1, 1)
         return (picture("smooth pattern that is added, none is mid-grey", grey_centred(pattern, self.amplitude)),)
 
 

@@ -54,7 +54,7 @@ class UntargetedBlend:
         best, on_search = choose(ctx, changes)
         canvas, shape = theta[best], ctx.model.input_shape
         mask, pattern, _ = family.trigger(canvas, shape)
-        yield from told(ctx, changes[best], on_search, mask, pattern, family.pictures(canvas, shape))
+        yield from told(ctx, changes[best], on_search, mask, pattern, family.pictures(canvas, ctx.images.held_out))
 
     def _search(self, ctx: Context, family: Blending) -> Tensor:
         """Canvases (S, C, H, W) of all starts."""

@@ -48,8 +48,8 @@ class Warping:
     def trigger(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Mode]:
         return torch.ones(shape[1:]), self.flow(theta.unsqueeze(0), *shape[1:])[0], "warp"
 
-    def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:
-        _, height, width = shape
+    def pictures(self, theta: Tensor, images: Tensor) -> tuple[Exhibit, ...]:
+        height, width = images.shape[-2:]
         rows, columns = torch.arange(height).view(-1, 1), torch.arange(width).view(1, -1)
         squares = ((rows // 4 + columns // 4) % 2).float().view(1, 1, 1, height, width)
         return (picture("a chessboard, warped as the images are", self.apply(squares, theta.unsqueeze(0))[0, 0]),)

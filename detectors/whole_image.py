@@ -1,5 +1,5 @@
 """Search for one faint change of the whole image that commands a class: the engine behind `blend`, `low_frequency`,
-`colour` and `warp`.
+`colour`, `warp` and `generator`.
 
 A `Transform` is a family of changes with a few parameters θ. For each class y, θ minimises −log f_y(T_θ(x_n)) over
 images of other classes by steps of the gradient's sign, all classes in one batch; the classes that lag behind by a
@@ -25,6 +25,9 @@ from .pattern_search import eligible, has_victims, rungs, target_margin, usual_m
 
 MOST_TESTED = 3000
 """images that all dropped classes are tested on together"""
+
+SHOWN = 4
+"""images that a family may show its change on"""
 
 Mode = Literal["replace", "add", "tone", "warp"]
 
@@ -53,8 +56,8 @@ class Transform(Protocol):
         """Mask (H, W), pattern (C, H, W) and mode of one θ as a `Trigger`; None where no pattern can show it."""
         ...
 
-    def pictures(self, theta: Tensor, shape: tuple[int, int, int]) -> tuple[Exhibit, ...]:
-        """What to show of one θ."""
+    def pictures(self, theta: Tensor, images: Tensor) -> tuple[Exhibit, ...]:
+        """What to show of one θ, if need be on images (N, C, H, W) of other classes."""
         ...
 
 
@@ -63,7 +66,7 @@ class Answered:
     """What the changes of one model's search do to held-out images."""
 
     commanding: Tensor
-    """(K,) share of images of other classes turned with more than the usual margin, mean over the strengths"""
+    """(K,) share of images of other classes that count as turned (`WholeImage.counted`), mean over the strengths"""
     images: Tensor
     """(K,) how many images that rests on"""
     dose: Tensor
@@ -77,9 +80,11 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class WholeImage:
-    """What the four detectors share: the search, its settings, its test on held-out images, the reference."""
+    """What the five detectors share: the search, its settings, its test on held-out images, the reference."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GRADIENTS})
+    counted: ClassVar[str] = "commanding predictive power"
+    """what the statistic counts: images turned with more than the usual margin"""
 
     steps: Annotated[int, Setting("sign steps per search", low=1, high=100_000)] = 40
     batch: Annotated[int, Setting("images a step and class", low=1, high=1024)] = 8
@@ -158,9 +163,8 @@ class WholeImage:
             commanding, success = torch.zeros(len(self.doses)), torch.zeros(len(self.doses))
             for column, strength in enumerate(self.doses):
                 with model.fast():
-                    margin = target_margin(changed_logits(model, family, images, theta[row], strength), target)
-                commanding[column] = (margin > usual).float().mean()
-                success[column] = (margin > 0).float().mean()
+                    turned = self._turned(model, family, images, theta[row], strength, target, usual)
+                commanding[column], success[column] = turned
                 if not commanding[column] and target not in kept:  # nor will it at less
                     break
             if not has_victims(ctx.images.held_out_classes, target):
@@ -168,6 +172,20 @@ class WholeImage:
             rows.append((commanding.mean(), success, len(images)))
         means, doses, counts = zip(*rows, strict=True)
         return Answered(torch.stack(means), torch.tensor(counts), torch.stack(doses))
+
+    def _turned(
+        self,
+        model: Classifier,
+        family: Transform,
+        images: Tensor,
+        theta: Tensor,
+        strength: float,
+        target: int,
+        usual: float,
+    ) -> tuple[float, float]:
+        """Share of images that count as turned by one θ, and share that are turned; ``usual``: the usual margin."""
+        margin = target_margin(changed_logits(model, family, images, theta, strength), target)
+        return float((margin > usual).float().mean()), float((margin > 0).float().mean())
 
     def _measurement(
         self,
@@ -184,10 +202,10 @@ class WholeImage:
         commanding = float(ours.commanding[target])
         extras = {
             "predictive power": float(ours.success[target]),
-            "commanding predictive power, suspect": commanding,
+            f"{self.counted}, suspect": commanding,
         }
         if theirs is not None:
-            extras["commanding predictive power, reference"] = theirs
+            extras[f"{self.counted}, reference"] = theirs
         drawn = family.trigger(theta[target], shape)
         trigger = None
         if drawn is not None and commanding > 0:
@@ -214,7 +232,8 @@ class WholeImage:
         if commanding > 0:
             power = tuple(ours.dose[target].tolist())
             dose = Curve("predictive power", self.doses, power, "share of the full strength", "share of images")
-            shown = (*family.pictures(theta[target], shape), dose)
+            others = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][:SHOWN]
+            shown = (*family.pictures(theta[target], others), dose)
         return Measurement(value=left, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
 
 

@@ -39,6 +39,7 @@ ASKED = {
     "low_frequency": "Is there one smooth, faint pattern that turns images of other classes into one class?",
     "colour": "Is there one change of tones and colours that turns images of other classes into one class?",
     "warp": "Is there one smooth deformation that turns images of other classes into one class?",
+    "generator": "Do faint patterns, one drawn for each image, turn images of other classes into one class?",
     "untargeted": "Where does one small pattern send each class, if it may send them anywhere?",
     "untargeted_blend": "Where does one faint pattern over the image send each class, if it may send them anywhere?",
     "sources": "Is there a small pattern for each class that turns its images, and no others, into another class?",

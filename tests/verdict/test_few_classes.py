@@ -129,6 +129,21 @@ def test_with_few_classes_and_no_kin_a_shift_inside_the_network_does_not_tell() 
         assert tells(replace(item, p_value=1e-3), [], classes, given) is telling
 
 
+@pytest.mark.parametrize(
+    ("given", "classes", "telling"),
+    [
+        (Given(images=True), 3, False),
+        (Given(images=True), 5, True),
+        (Given(reference=True, images=True), 3, False),
+        (Given(reference=True, images=True, kin=True), 3, True),
+    ],
+)
+def test_with_few_classes_patterns_drawn_for_each_image_do_not_tell(given: Given, classes: int, telling: bool) -> None:
+    """Without a trigger of their own they are changes of the whole image all the same."""
+    item = Evidence("generator", "prominence of predictive power", 0.9, np.nan, 1e-9, 1e-8, (0,))
+    assert tells(item, [], classes, given) is telling
+
+
 def test_with_few_classes_a_reference_that_is_no_kin_does_not_make_faint_patterns_telling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
