@@ -44,7 +44,7 @@ def load_network(
     check_is_file(path, limits)
     kind = detect(path)
     if kind == "onnx":
-        from auditor.loading.onnx_graph.network import load_onnx
+        from auditor.loading.onnx_graph.load import load_onnx
 
         return load_onnx(path, limits, as_black_box=as_black_box, scores=scores)
     if kind == "exported_program":

@@ -24,7 +24,7 @@ PRELOADED = (
     "torchvision",
     "onnxruntime",
     "safetensors",
-    "auditor.loading.onnx_graph.network",
+    "auditor.loading.onnx_graph.load",
     "auditor.loading.torch_weights.state_dict",
 )
 
