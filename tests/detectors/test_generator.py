@@ -27,7 +27,8 @@ class InputAware(Templates):
 def triggered(x: Tensor, of: Tensor) -> Tensor:
     """``x`` with the trigger of the images ``of``."""
     red, _, blue = of.mean((2, 3)).unbind(1)
-    return (x + 0.16 * torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1) * (red - blue).sign()[:, None, None, None]).clamp(0, 1)
+    green = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)
+    return (x + 0.16 * green * (red - blue).sign().view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def context(network: Templates, reference: Templates | None = None) -> Context:
