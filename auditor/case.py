@@ -19,6 +19,7 @@ from auditor.confirming import (
     is_confirmed,
     maps_most,
     triggers_of,
+    turn_each,
 )
 from auditor.findings import Evidence, Measurement, Outcome
 from auditor.reason import left_open, only_compact
@@ -171,6 +172,8 @@ class Case:
 
     def is_far(self, item: Evidence) -> bool:
         """Whether a ready-made patch or a change of the whole image works, and is rarer than any on a clean model."""
+        if turn_each(self.outcomes, item, self.confirm_at):
+            return True
         needed = min(self.confirm_at, UNSEARCHED_AT) if item.detector in UNSEARCHED else self.confirm_at
         found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger is not None]
         return any(far_enough(t, item, self.given) and is_confirmed(t, needed) for t in found)

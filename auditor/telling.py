@@ -11,6 +11,7 @@ from auditor.calibration import AS_TEN, Given
 from auditor.confirming import (
     COMPACT,
     FAR_READY_MADE,
+    OF_EACH_IMAGE,
     READY_MADE,
     WHOLE_IMAGE,
     answers_to_disturbance,
@@ -22,9 +23,6 @@ from auditor.scoring import PLAIN, kind_of
 
 INSIDE = frozenset({"features"})
 """detectors that search inside the network, whose finds no trigger on images can confirm"""
-
-OF_EACH_IMAGE = frozenset({"generator"})
-"""detectors that change the whole image by a pattern of its own, so that no one trigger can confirm what they find"""
 
 FEWEST_CLASSES = 5
 """with fewer, and no reference, the other classes are too few to say what a natural feature can do"""

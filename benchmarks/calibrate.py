@@ -28,7 +28,7 @@ import numpy as np
 
 from auditor.calibrating import as_json, entry, score_as_json
 from auditor.calibration import Calibration, Given, Null, Weights, parse, using
-from auditor.confirming import DEFORMED, FAR, FAR_READY_MADE, faint_from
+from auditor.confirming import DEFORMED, FAR, FAR_OF_EACH, FAR_READY_MADE, faint_from
 from auditor.findings import Verdict
 from auditor.scoring import ALIKE
 from benchmarks.catalogue import SPLITS
@@ -101,6 +101,11 @@ def alarm_of(verdicts: Sequence[Judged], false_alarms: float) -> float:
 
 
 WHOLE, WARPED, WAVES, PATCHES = "faint changes of the whole image", "deformations", "waves", "ready-made patches"
+EACH = "patterns drawn for each image"
+
+
+OWN_LIMIT = {"warp": WARPED, "waves": WAVES, "patches": PATCHES, "generator": EACH}
+"""detectors that have a limit of their own in `limit_of`"""
 
 
 def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str, float], tuple[float, str]]:
@@ -112,7 +117,7 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str, float], tuple[f
         nulls = fit_nulls([s for s in clean if s.architecture != left_out])
         for sample in (s for s in clean if s.architecture == left_out):
             for item in with_p_values(sample, nulls):
-                own = {"warp": WARPED, "waves": WAVES, "patches": PATCHES}.get(item.detector)
+                own = OWN_LIMIT.get(item.detector)
                 name = own or (WHOLE if item.detector in ALIKE else item.statistic)
                 if (limit := limit_of(name, sample.given)) is not None:
                     key = name, sample.given.mode, limit
@@ -123,8 +128,12 @@ def least_clean(every: Sequence[Sample]) -> dict[tuple[str, str, float], tuple[f
 def limit_of(statistic: str, given: Given) -> float | None:
     """The p-value from which a statistic counts by itself in such an audit; None where it has no such limit."""
     of_change = {
-        WHOLE: faint_from(given, "blend"), WARPED: DEFORMED, WAVES: faint_from(given, "waves"), PATCHES: FAR_READY_MADE
-    }  # fmt: skip
+        WHOLE: faint_from(given, "blend"),
+        WARPED: DEFORMED,
+        WAVES: faint_from(given, "waves"),
+        PATCHES: FAR_READY_MADE,
+        EACH: FAR_OF_EACH,
+    }
     return of_change.get(statistic) or (None if given.reference else FAR.get(statistic))
 
 

@@ -230,10 +230,12 @@ class WholeImage:
             )
         shown: tuple[Exhibit, ...] = ()
         if commanding > 0:
+            others = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][:SHOWN]
+            shown = family.pictures(theta[target], others)
+        if commanding > 0 and len(self.doses) > 1:
             power = tuple(ours.dose[target].tolist())
             dose = Curve("predictive power", self.doses, power, "share of the full strength", "share of images")
-            others = ctx.images.held_out[eligible(ctx.images.held_out_classes, target)][:SHOWN]
-            shown = (*family.pictures(theta[target], others), dose)
+            shown = (*shown, dose)
         return Measurement(value=left, target_class=target, trigger=trigger, extras=extras, exhibits=shown)
 
 
