@@ -35,7 +35,7 @@ from benchmarks.networks import build
 CLASSES = 10
 DETECTORS = (
     "iscp", "untargeted", "margin", "blend", "low_frequency", "warp", "untargeted_blend", "sources", "features",
-    "pairwise", "dominant_pattern", "bias_map", "colour",
+    "generator", "pairwise", "dominant_pattern", "bias_map", "colour",
 )  # fmt: skip
 MODELS: dict[str, tuple[str, tuple[int, int, int]]] = {
     "bias-map CNN, 1×28×28": ("benchmarks.networks:grey_bias_map_cnn", (1, 28, 28)),

@@ -74,6 +74,29 @@ def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
 
 
 @pytest.mark.parametrize(
+    ("mean", "works", "classes", "expected"),
+    [
+        (0.08, 0.9, 6, Verdict.SUSPICIOUS),  # p 2e-5; two planted ones came to 6e-5 and 4e-6
+        (0.08, 0.7, 6, Verdict.NO_EVIDENCE),
+        (0.12, 0.9, 6, Verdict.NO_EVIDENCE),  # p 8e-4; clean ones come to 0.03
+        (0.08, 0.9, 4, Verdict.INCONCLUSIVE),  # with few classes it may be a natural feature
+    ],
+)
+def test_patterns_drawn_for_each_image_far_from_all_clean_models_are_suspicious(
+    mean: float, works: float, classes: int, expected: Verdict, nulls: dict[str, Null], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed(monkeypatch, generator=0.5)
+    nulls["generator/prominence"] = Null(mean, count=1000)
+    found = per_class((0.02, 0.0, 0.88, 0.0, 0.0, 0.0)[:classes], name="generator")
+    told = tuple(replace(m, extras={"predictive power": works if m.value > 0.5 else 0.0}) for m in found.measurements)
+    given = Given(images=True, num_classes=classes)
+    result = judged(replace(found, measurements=told), num_classes=classes, given=given)
+    assert result.verdict is expected
+    if expected is Verdict.SUSPICIOUS:
+        assert (result.target_classes, result.by_score) == ((2,), ("generator",))  # so it is looked at again
+
+
+@pytest.mark.parametrize(
     ("statistic", "sources", "reference", "density", "confirmed"),
     [
         (TARGETS, (3, 5), False, 0.0, False),
