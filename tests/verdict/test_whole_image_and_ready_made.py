@@ -76,10 +76,10 @@ def test_a_change_of_the_whole_image_far_from_all_clean_models_is_suspicious(
 @pytest.mark.parametrize(
     ("mean", "works", "classes", "expected"),
     [
-        (0.08, 0.9, 6, Verdict.SUSPICIOUS),  # p 2e-5; two planted ones came to 6e-5 and 4e-6
-        (0.08, 0.7, 6, Verdict.NO_EVIDENCE),
-        (0.12, 0.9, 6, Verdict.NO_EVIDENCE),  # p 8e-4; clean ones come to 0.03
-        (0.08, 0.9, 4, Verdict.INCONCLUSIVE),  # with few classes it may be a natural feature
+        (0.07, 0.9, 6, Verdict.SUSPICIOUS),  # p 5e-6; a planted one came to 1e-6
+        (0.07, 0.7, 6, Verdict.NO_EVIDENCE),
+        (0.1, 0.9, 6, Verdict.NO_EVIDENCE),  # p 2e-4; clean ones come to 3e-3
+        (0.07, 0.9, 4, Verdict.INCONCLUSIVE),  # with few classes it may be a natural feature
     ],
 )
 def test_patterns_drawn_for_each_image_far_from_all_clean_models_are_suspicious(
