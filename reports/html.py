@@ -27,6 +27,7 @@ def render(audit: Audit) -> str:
         targets=wording.class_list(audit, audit.target_classes),
         sources=_sources(audit),
         trigger=_trigger(audit, audit.trigger) if audit.trigger else None,
+        instead=_instead(audit),
         demonstrations=[_demonstration(audit, shown) for shown in audit.demonstrations],
         stories=stories(audit),
         summary=summary(audit),
@@ -83,6 +84,16 @@ def _trigger(audit: Audit, trigger: Trigger) -> dict[str, Any]:
     if trigger.reference_success_rate is not None:
         facts.insert(1, ("the same on the reference", wording.percent(trigger.reference_success_rate)))
     return {"pictures": pictures, "facts": facts, "sentence": wording.trigger_sentence(audit, trigger)}
+
+
+def _instead(audit: Audit) -> list[Figure]:
+    """Where no trigger is to be shown: the pictures behind what stands out most, of the class that it names."""
+    standing = min((e for e in audit.evidence if e.stands_out), key=lambda e: e.p_value, default=None)
+    if audit.trigger is not None or standing is None:
+        return []
+    found = (m for o in audit.outcomes if o.detector == standing.detector for m in o.measurements)
+    own = (m for m in found if m.target_class in {*standing.target_classes} & {*audit.target_classes})
+    return [_figure(picture) for m in own for picture in m.exhibits if isinstance(picture, Picture)]
 
 
 def _size(trigger: Trigger) -> str:
