@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from example_audits import HOSTILE, audit, image, patch
 
-from auditor.findings import Audit, Measurement, Outcome, Picture, Statistic, Trigger, Verdict
+from auditor.findings import Audit, Evidence, Measurement, Outcome, Picture, Statistic, Trigger, Verdict
 from auditor.reports import figures
 from auditor.reports.html import render
 
@@ -173,6 +173,24 @@ def test_an_added_trigger_says_how_strong_it_is(backdoored: Audit) -> None:
 
 def test_no_trigger_says_so() -> None:
     assert "no trigger to show" in Page(render(dataclasses.replace(audit(10), trigger=None, demonstrations=()))).text
+
+
+@pytest.mark.parametrize(("named", "shown"), [((3,), True), ((4,), False)])
+def test_without_a_trigger_what_stands_out_is_shown(backdoored: Audit, named: tuple[int, ...], shown: bool) -> None:
+    """Patterns drawn for each image are no one trigger, and yet what the verdict rests on."""
+    drawn = Measurement(0.9, 3, exhibits=(Picture("drawn for each", image(5)),))
+    statistic = Statistic("predictive power of drawn patterns", "share of images")
+    outcome = Outcome("generator", statistic, {}, (drawn,), expected=1, seconds=1.0, passes=1)
+    item = Evidence("generator", "prominence of predictive power", 0.9, 0.5, 1e-9, 1e-8, (3,), stands_out=True)
+    judged = dataclasses.replace(
+        backdoored, verdict=Verdict.SUSPICIOUS, trigger=None, demonstrations=(), target_classes=named,
+        outcomes=(outcome,), evidence=(item,),
+    )  # fmt: skip
+    section = render(judged).partition("The recovered trigger</h2>")[2].partition("</section>")[0]
+    assert ("What stands out was found otherwise" in section) is shown
+    assert ("drawn for each" in section) is shown
+    told = dataclasses.replace(judged, trigger=backdoored.trigger)
+    assert "found otherwise" not in render(told)
 
 
 def palettes() -> dict[str, dict[str, str]]:
