@@ -12,14 +12,17 @@ from short_audits import of_a_natural_pattern
 
 from auditor.archive import to_dict
 from auditor.calibrating import as_json
+from auditor import registry
 from auditor.calibration import Given, Null, parse, using
 from auditor.calibration import weights as weights_in_use
+from auditor.detector import Need
 from auditor.findings import Evidence
 from auditor.scoring import PLAIN
 from benchmarks.calibrate import least_clean, not_lower, renewed
 from benchmarks.fitting import TRAITS, Sample, fit_null, fit_weights, samples
 
-IMAGES_ONLY = {"untargeted_blend"}
+DETECTORS = {name: registry.load(registry.DETECTORS, name) for name in registry.names(registry.DETECTORS)}
+IMAGES_ONLY = {name for name, detector in DETECTORS.items() if Need.IMAGES in detector.needs}
 
 SHIPPED = Path(__file__).parents[2] / "auditor" / "calibration.json"
 
