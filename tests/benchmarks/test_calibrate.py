@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from short_audits import of_a_natural_pattern
 
+from auditor import registry
 from auditor.archive import to_dict
 from auditor.calibrating import as_json
-from auditor import registry
 from auditor.calibration import Given, Null, parse, using
 from auditor.calibration import weights as weights_in_use
 from auditor.detector import Need
