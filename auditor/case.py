@@ -172,7 +172,7 @@ class Case:
 
     def is_far(self, item: Evidence) -> bool:
         """Whether a ready-made patch or a change of the whole image works, and is rarer than any on a clean model."""
-        if turn_each(self.outcomes, item, self.confirm_at):
+        if turn_each(self.outcomes, item, self.given, self.confirm_at):
             return True
         needed = min(self.confirm_at, UNSEARCHED_AT) if item.detector in UNSEARCHED else self.confirm_at
         found = [m.trigger for m in triggers_of(self.outcomes, item) if m.trigger is not None]

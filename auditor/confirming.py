@@ -59,11 +59,11 @@ to 2e-5 at least), tells with few classes and no reference, or confirms on a wea
 its top is a 7 to clean networks as well (8e-9 at least of 40, one of ten seeds of one model; 4e-16 at most of 18
 planted patches), and three weak ones of five to eight classes came to 3e-3, 9e-5 and 5e-8"""
 
-OF_EACH_IMAGE, FAR_OF_EACH = frozenset({"generator"}), 2e-5
+OF_EACH_IMAGE, FAR_OF_EACH = frozenset({"generator"}), {"images": 2e-4, "reference+images": 2e-5}
 """detectors that change the whole image by a pattern of its own, so that no one trigger can confirm what they find, and
-the p-value from which that is reason for suspicion where their patterns work: a hundredth of a clean model's least by
-nulls of other networks (0.02 on images, 3e-3 with a reference too). Of two models with triggers that depend on the
-image one came to 1e-6, the other, for signs, to 7e-4"""
+`Given.mode` → the p-value from which that is reason for suspicion where their patterns work: a hundredth of a clean
+model's least by nulls of other networks (0.02 on images, 3e-3 with a reference too). Of two models with triggers that
+depend on the image one came to 1e-6 (on four seeds to 1e-4 at most), the other, for signs, to 7e-4"""
 
 LIKENESS, ALIKE_FROM = "resemblance", 0.7
 """name of a number that a detector tells beside its measurement, and from where on a pattern is made of what images of
@@ -148,11 +148,12 @@ def far_enough(trigger: Trigger, item: Evidence, given: Given) -> bool:
     return item.p_value <= (DEFORMED if trigger.mode == "warp" else faint_from(given, item.detector))
 
 
-def turn_each(outcomes: Sequence[Outcome], item: Evidence, confirm_at: float) -> bool:
+def turn_each(outcomes: Sequence[Outcome], item: Evidence, given: Given, confirm_at: float) -> bool:
     """Whether patterns drawn for each image work on held-out ones, and are rarer than any on a clean model."""
     found = (m for o in outcomes if o.detector == item.detector for m in o.measurements)
     success = (m.extras.get(SUCCESS, 0.0) for m in found if m.target_class in item.target_classes)
-    return item.detector in OF_EACH_IMAGE and item.p_value <= FAR_OF_EACH and max(success, default=0.0) >= confirm_at
+    far = item.detector in OF_EACH_IMAGE and item.p_value <= FAR_OF_EACH.get(given.mode, 0.0)
+    return far and max(success, default=0.0) >= confirm_at
 
 
 def is_no_twin(given: Given) -> bool:

@@ -132,7 +132,7 @@ def limit_of(statistic: str, given: Given) -> float | None:
         WARPED: DEFORMED,
         WAVES: faint_from(given, "waves"),
         PATCHES: FAR_READY_MADE,
-        EACH: FAR_OF_EACH,
+        EACH: FAR_OF_EACH.get(given.mode),
     }
     return of_change.get(statistic) or (None if given.reference else FAR.get(statistic))
 
