@@ -73,14 +73,10 @@ class Drawing:
 
     def pictures(self, theta: Tensor, images: Tensor) -> tuple[Exhibit, ...]:
         """Images, and what is drawn for each, under them."""
-        drawn = self.drawn(images.unsqueeze(0), theta.unsqueeze(0).cpu())[0]
-        rows = [torch.cat(list(row), dim=2) for row in (images, grey_centred(drawn, 1.0), self.apply_to(images, drawn))]
+        alone, weights = images.unsqueeze(0), theta.unsqueeze(0)
+        rows = (images, grey_centred(self.drawn(alone, weights)[0], 1.0), self.apply(alone, weights)[0])
         title = "images, the pattern drawn for each (none is mid-grey), and both together"
-        return (picture(title, torch.cat(rows, dim=1)),)
-
-    def apply_to(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Images with patterns already drawn, at full strength."""
-        return (images + self.reach * drawn).clamp(0, 1)
+        return (picture(title, torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)),)
 
     def _layers(self, channels: int) -> tuple[tuple[int, int], ...]:
         """(in, out) channels of each convolution, for images of so many."""
